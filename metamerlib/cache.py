@@ -1,0 +1,104 @@
+"""Files that a kill cannot spoil, and trained models kept under a hash of what made them."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def project_root(start: str | Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` (default: here) that holds `_toc.yml`."""
+    here = Path.cwd() if start is None else Path(start).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "_toc.yml").is_file():
+            return folder
+    raise FileNotFoundError(f"no _toc.yml in {here} or above it; run inside a checkout of the project")
+
+
+def write_atomic(path: str | Path, content: bytes) -> Path:
+    """Write a file so that a reader finds the old content or the new, never a part of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a value: sorted names, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def settings_hash(settings: Mapping[str, Any], **context: Any) -> str:
+    """Return 16 hex digits that stand for JSON settings in a context, or name the value that is not JSON."""
+    for name, value in settings.items():
+        try:
+            canonical_json(value)
+        except (TypeError, ValueError) as error:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            raise TypeError(
+                f"parameter {name!r} is {value!r} ({kind}), not a JSON value; give a plain finite number, "
+                "text, bool, None or a list of these"
+            ) from error
+    content = canonical_json({**context, "parameters": dict(settings)})
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def graph_hash(graph: Any) -> str:
+    """Return 16 hex digits that stand for what a model is trained on: a graph, or a list of graphs."""
+    names = ("x", "edge_index", "edge_weight", "edge_attr", "y", "train_mask", "val_mask", "test_mask")
+    digest = hashlib.sha256()
+    for data in graph if isinstance(graph, list | tuple) else [graph]:
+        for name in names:
+            value = getattr(data, name, None)
+            if value is not None:
+                array = np.ascontiguousarray(value.detach().cpu().numpy())
+                digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        digest.update(b"end")
+    return digest.hexdigest()[:16]
+
+
+def cached_state(
+    recipe: int,
+    graph_hash: str,
+    settings: Mapping[str, Any],
+    build: Callable[[], Mapping[str, Any]],
+    directory: str | Path | None = None,
+) -> dict[str, Any]:
+    """Return a trained state (tensors and numbers by name), calling `build` only if no file holds it.
+
+    Args:
+        recipe: integer to raise whenever training changes.
+        graph_hash: see `graph_hash`.
+        settings: JSON values that fix the model and its training, the seed among them.
+        build: trains and returns for instance `{**model.state_dict(), "test_accuracy": 0.8}`.
+        directory: folder of the files, by default `_build/models` of the project.
+
+    Returns:
+        The state on the CPU, as loaded from the file.
+    """
+    import torch
+
+    key = settings_hash(settings, graph=graph_hash, recipe=recipe)
+    path = Path(directory or project_root() / "_build" / "models") / f"{key}.pt"
+    # A file that a kill or a full disk left unreadable counts as missing.
+    with contextlib.suppress(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    buffer = io.BytesIO()
+    torch.save(dict(build()), buffer)
+    write_atomic(path, buffer.getvalue())
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,268 @@
+"""Activations of a named layer of any torch model, by forward hooks on a private copy."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch_geometric.data import Data
+
+from metamerlib.models import GNN, Layer
+
+Forward = Callable[[nn.Module, Data], Tensor]
+_RELU = {torch.relu, F.relu, Tensor.relu}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one forward pass shows of a layer.
+
+    Attributes:
+        activation: :math:`h^{(k)}` ``[rows, d_k]``; the rows are nodes, or graphs after pooling.
+        pre_activation: :math:`z^{(k)}` ``[rows, d_k]``, what enters the activation function, or None
+            where it cannot be reached.
+        rectified: Whether the activation is ``relu`` of the pre-activation (plus a residual, if any).
+        output: The model's output, or None if the pass was cut short at the layer.
+    """
+
+    activation: Tensor
+    pre_activation: Tensor | None
+    rectified: bool
+    output: Tensor | None
+
+
+class _LayerReached(Exception):
+    """The layer has been recorded; the rest of the forward pass is not needed."""
+
+
+class _SurrogateReLU(torch.autograd.Function):
+    """ReLU whose gradient on dead units is ``slope`` instead of zero."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(z)
+        ctx.slope = slope
+        return z.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (z,) = ctx.saved_tensors
+        return torch.where(z > 0, grads[0], ctx.slope * grads[0]), None
+
+
+class _WatchReLU(TorchFunctionMode):
+    """Remember the last ReLU call, and give its dead units a gradient if asked to."""
+
+    def __init__(self, slope: float | None) -> None:
+        super().__init__()
+        self.slope = slope
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func not in _RELU or (kwargs or {}).get("inplace"):
+            return func(*args, **(kwargs or {}))
+        z = args[0] if args else (kwargs or {})["input"]
+        out = z.clamp(min=0) if self.slope is None else _SurrogateReLU.apply(z, self.slope)
+        self.last = (z, out)
+        return out
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode, without gradients and with cached adjacencies cleared."""
+    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in twin.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+        for name in ("_cached_edge_index", "_cached_adj_t", "_cached_x"):
+            if getattr(module, name, None) is not None:
+                setattr(module, name, None)
+    return twin
+
+
+def with_features(graph: Data, x: Tensor) -> Data:
+    """Return a shallow copy of a graph with other features ``[N, F]``."""
+    other = copy.copy(graph)
+    other.x = x
+    return other
+
+
+def call(model: nn.Module, graph: Data) -> Tensor:
+    """Call ``model(x, edge_index[, edge_weight][, batch])``, passing only what graph and model both have."""
+    known = inspect.signature(model.forward).parameters
+    extra = {
+        name: graph[name]
+        for name in ("edge_weight", "batch")
+        if name in known and name in graph and graph[name] is not None
+    }
+    return model(graph.x, graph.edge_index, **extra)
+
+
+def _locate(model: nn.Module, layer: int | str | nn.Module) -> tuple[str, int | None]:
+    """Return the module name and the index of the call (None if it was not given)."""
+    modules = dict(model.named_modules())
+    if isinstance(layer, nn.Module):
+        names = [name for name, module in modules.items() if module is layer]
+        if not names:
+            raise ValueError(f"layer {type(layer).__name__} is not a module of this model; pass its name instead")
+        return names[0], None
+    if isinstance(layer, bool) or not isinstance(layer, int | str):
+        raise TypeError(f"layer must be an int, a module name or a module, got {layer!r}")
+    if isinstance(layer, int):
+        if not isinstance(model, GNN):
+            raise ValueError(f"layer {layer} by number needs a metamerlib.GNN; choose a name: {_names(modules)}")
+        if not 1 <= layer <= len(model.layers):
+            raise ValueError(f"layer {layer} does not exist; this model has layers 1..{len(model.layers)}")
+        return f"layers.{layer - 1}", None
+    name, _, index = layer.partition(":")
+    if name not in modules:
+        raise ValueError(f"layer {name!r} does not exist; the modules are {_names(modules)}")
+    if index and not index.isdigit():
+        raise ValueError(f"layer {layer!r}: the part after the colon must be the index of the call, such as 'act:0'")
+    return name, int(index) if index else None
+
+
+def _names(modules: dict[str, nn.Module]) -> list[str]:
+    return [name for name in modules if name]
+
+
+class Probe:
+    """Record one layer of a private copy of a model.
+
+    Args:
+        model: Any torch model; it is copied and never changed.
+        layer: A 1-based number for :class:`metamerlib.GNN`, a module name, or a module. ``"act:0"`` is the
+            first call of a module that is called several times.
+        forward: Replaces the default call, ``forward(model, graph) -> Tensor``.
+        slope: Gradient given to dead ReLU units (see :func:`metamerlib.find_metamer`).
+
+    Raises:
+        ValueError: If the layer does not exist.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> from metamerlib.capture import Probe
+        >>> graph = ml.load_graph("karate")
+        >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
+        >>> Probe(model, 1)(graph).activation.shape
+        torch.Size([34, 8])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: int | str | nn.Module,
+        *,
+        forward: Forward | None = None,
+        slope: float | None = None,
+    ) -> None:
+        module_name, self.index = _locate(model, layer)
+        self.name = module_name if self.index is None else f"{module_name}:{self.index}"
+        self.model = private_copy(model)
+        self.forward = forward or call
+        self.slope = slope
+        self.module = dict(self.model.named_modules())[module_name]
+        self.inner = self.module.act if isinstance(self.module, Layer) else None
+
+    def copy(self) -> "Probe":
+        """Return a probe of the same layer on another private copy."""
+        return Probe(self.model, self.name, forward=self.forward, slope=self.slope)
+
+    def check(self, graph: Data) -> Recording:
+        """Run once, and raise unless the layer is called exactly as asked and outputs a tensor.
+
+        Raises:
+            ValueError: If the layer is never called, or several times and no index was given, or the model
+                fails on the graph.
+            TypeError: If the layer's output is not a floating-point tensor.
+        """
+        calls: list[int] = []
+        handle = self.module.register_forward_hook(lambda *_: calls.append(1))
+        try:
+            with torch.no_grad():
+                self.forward(self.model, graph)
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(f"the model fails on the reference graph {graph}: {error}") from error
+        finally:
+            handle.remove()
+        count = len(calls)
+        if count == 0:
+            raise ValueError(f"layer {self.name!r} is never called by the model's forward; choose another")
+        if self.index is None and count > 1:
+            raise ValueError(
+                f"layer {self.name!r} is called {count} times; say which, from '{self.name}:0' on"
+            )
+        if self.index is not None and self.index >= count:
+            raise ValueError(f"layer {self.name!r}: the module is called {count} times, count from 0")
+        with torch.no_grad():
+            return self(graph)
+
+    def __call__(self, graph: Data, *, complete: bool = True) -> Recording:
+        """Run the model on a graph.
+
+        Args:
+            graph: The input.
+            complete: Whether to go on to the model's output after the layer.
+
+        Returns:
+            The recording; gradients flow to ``graph.x`` if it asks for them.
+        """
+        seen: dict[str, Any] = {"calls": 0}
+
+        def enter(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            seen["entered"] = args[0]
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            wanted = self.index is None or seen["calls"] == self.index
+            seen["calls"] += 1
+            if wanted:
+                seen["activation"] = output
+                seen["last_relu"] = watch.last
+                if not complete:
+                    raise _LayerReached
+
+        watch = _WatchReLU(self.slope)
+        watching = watch if self.inner is None or self.slope is not None else nullcontext()
+        handles = [self.module.register_forward_hook(leave)]
+        if self.inner is not None:
+            handles.append(self.inner.register_forward_pre_hook(enter))
+        output = None
+        try:
+            with watching:
+                output = self.forward(self.model, graph)
+        except _LayerReached:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        activation = _matrix(self.name, seen["activation"])
+        pre_activation, rectified = self._pre_activation(activation, seen)
+        return Recording(activation, pre_activation, rectified, output)
+
+    def _pre_activation(self, activation: Tensor, seen: dict[str, Any]) -> tuple[Tensor | None, bool]:
+        if self.inner is not None:
+            return seen["entered"], isinstance(self.inner, nn.ReLU)
+        z, out = seen["last_relu"] or (None, None)
+        if out is activation:
+            return z, True
+        return None, False
+
+
+def _matrix(name: str, output: object) -> Tensor:
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        got = output.dtype if isinstance(output, Tensor) else type(output).__name__
+        raise TypeError(f"layer {name!r} outputs {got}; expected one floating-point tensor [rows, channels]")
+    if output.dim() == 0:
+        raise ValueError(f"layer {name!r} outputs a single number; expected [rows, channels]")
+    return output if output.dim() == 2 else output.reshape(output.size(0), -1)

@@ -1,0 +1,110 @@
+"""Checks of what a caller hands in; each says what was got, what was expected and what to do."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+
+def check_choice(what: str, got: object, known: Sequence[str | None]) -> None:
+    """Raise ``ValueError`` unless ``got`` is one of the ``known`` names."""
+    if got not in known:
+        raise ValueError(f"unknown {what} {got!r}; choose one of {known}")
+
+
+def check_positive(what: str, got: object, *, integer: bool = False) -> None:
+    """Raise unless ``got`` is a finite positive number (or integer)."""
+    kind = int if integer else (int, float)
+    if isinstance(got, bool) or not isinstance(got, kind):
+        raise TypeError(f"{what} must be a positive {'integer' if integer else 'number'}, got {got!r}")
+    if not 0 < got < float("inf"):
+        raise ValueError(f"{what} must be positive and finite, got {got!r}")
+
+
+def check_features(x: object, num_nodes: int | None = None) -> None:
+    """Raise unless ``x`` is a finite floating-point matrix ``[N, F]``."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"features must be a torch.Tensor [num_nodes, num_features], got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"features must be floating point, got {x.dtype}; convert with x.float()")
+    if x.dim() != 2:
+        raise ValueError(f"features must have shape [num_nodes, num_features], got {list(x.shape)}")
+    if num_nodes is not None and x.size(0) != num_nodes:
+        raise ValueError(f"features have {x.size(0)} rows but the graph has {num_nodes} nodes")
+    bad = (~torch.isfinite(x)).sum().item()
+    if bad:
+        raise ValueError(f"features hold {bad} NaN or infinite entries; replace them before the search")
+
+
+def check_graph(graph: object) -> None:
+    """Raise unless ``graph`` is a ``Data`` with finite features and edges inside its range."""
+    if not isinstance(graph, Data):
+        raise TypeError(f"graph must be a torch_geometric.data.Data, got {type(graph).__name__}")
+    if graph.x is None or graph.edge_index is None:
+        raise ValueError(f"graph needs x and edge_index, got {graph}")
+    check_features(graph.x)
+    edges = graph.edge_index
+    if not isinstance(edges, Tensor) or edges.dtype != torch.long:
+        raise TypeError(f"edge_index must be a torch.long tensor [2, E], got {getattr(edges, 'dtype', type(edges))}")
+    if edges.dim() != 2 or edges.size(0) != 2:
+        raise ValueError(f"edge_index must have shape [2, E], got {list(edges.shape)}")
+    num_nodes = graph.x.size(0)
+    if edges.numel() and (edges.min() < 0 or edges.max() >= num_nodes):
+        raise ValueError(
+            f"edge_index must lie in 0..{num_nodes - 1} for {num_nodes} nodes, "
+            f"got {int(edges.min())}..{int(edges.max())}"
+        )
+    weight = graph.edge_weight
+    if weight is not None and (weight.dim() != 1 or weight.numel() != edges.size(1)):
+        raise ValueError(f"edge_weight must have shape [{edges.size(1)}], got {list(weight.shape)}")
+    if weight is not None and not torch.isfinite(weight).all():
+        raise ValueError("edge_weight holds NaN or infinite entries")
+
+
+def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
+    """Return node indices ``[n]`` as a long tensor, or None for all nodes.
+
+    Args:
+        what: Name of the argument, for the error.
+        nodes: None, one index, a sequence or tensor of indices, or a boolean mask ``[N]``.
+        num_nodes: N.
+
+    Raises:
+        TypeError: If the indices are not integers.
+        ValueError: If there are none, one is out of range or one stands twice.
+    """
+    if nodes is None:
+        return None
+    index = torch.as_tensor(nodes).reshape(-1).cpu()
+    if index.numel() == 0:
+        raise ValueError(f"{what} is empty; name at least one node, or None for all")
+    if index.dtype == torch.bool:
+        if index.numel() != num_nodes:
+            raise ValueError(f"{what} is a mask of length {index.numel()}; expected {num_nodes}")
+        index = index.nonzero().reshape(-1)
+        if index.numel() == 0:
+            raise ValueError(f"{what} is a mask without a True entry; name at least one node")
+    if index.is_floating_point():
+        raise TypeError(f"{what} must hold integers, got {index.dtype}")
+    index = index.long()
+    if index.min() < 0 or index.max() >= num_nodes:
+        raise ValueError(f"{what} must lie in 0..{num_nodes - 1}, got {int(index.min())}..{int(index.max())}")
+    if index.unique().numel() != index.numel():
+        raise ValueError(f"{what} names a node twice; got {index.numel()} entries, {index.unique().numel()} distinct")
+    return index
+
+
+def check_model(model: nn.Module, graph: Data) -> None:
+    """Raise unless the model's dtype, device and width fit the graph's features."""
+    for p in model.parameters():
+        if not p.is_floating_point():
+            continue
+        if p.dtype != graph.x.dtype:
+            raise TypeError(f"the model is {p.dtype} but the features are {graph.x.dtype}; convert one of them")
+        if p.device != graph.x.device:
+            raise ValueError(f"the model is on {p.device} but the graph on {graph.x.device}; pass device= or move one")
+        break
+    width = getattr(model, "in_channels", None)
+    if isinstance(width, int) and 0 < width != graph.x.size(1):
+        raise ValueError(f"the model takes {width} features but the graph has {graph.x.size(1)}")

@@ -1,0 +1,54 @@
+"""Measures of a metamer: how closely it matches, how far its input is from the reference."""
+
+from metamerlib.metrics.compare import compare
+from metamerlib.metrics.consistency import consistency, excess_invariance
+from metamerlib.metrics.features import (
+    feature_classifier_match,
+    feature_cosine,
+    feature_jaccard,
+    relative_frobenius,
+    retrieval_rank,
+    tfidf_cosine,
+)
+from metamerlib.metrics.matching import (
+    activation_loss,
+    chance_agreement,
+    dead_units,
+    node_relative_errors,
+    pearson,
+    prediction_auc,
+    prediction_match,
+    relative_error,
+    snr_db,
+    spearman,
+)
+from metamerlib.metrics.null_distribution import null_distribution
+from metamerlib.metrics.structure import edge_jaccard, wl_kernel
+from metamerlib.metrics.verdict import Verdict, is_metamer
+
+__all__ = [
+    "Verdict",
+    "activation_loss",
+    "chance_agreement",
+    "compare",
+    "consistency",
+    "dead_units",
+    "edge_jaccard",
+    "excess_invariance",
+    "feature_classifier_match",
+    "feature_cosine",
+    "feature_jaccard",
+    "is_metamer",
+    "node_relative_errors",
+    "null_distribution",
+    "pearson",
+    "prediction_auc",
+    "prediction_match",
+    "relative_error",
+    "relative_frobenius",
+    "retrieval_rank",
+    "snr_db",
+    "spearman",
+    "tfidf_cosine",
+    "wl_kernel",
+]

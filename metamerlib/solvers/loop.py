@@ -1,0 +1,104 @@
+"""The loop that serves all solvers: best iterate, tolerances, history and status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metamerlib.problem import Evaluation
+
+CHECK_EVERY_ON_GPU = 20
+STALL_WINDOW = 50
+
+
+class Problem(Protocol):
+    """What a solver needs: B starts ``[B, n, r]`` and a function of B positions."""
+
+    @property
+    def start(self) -> Tensor: ...
+
+    def evaluate(self, position: Tensor) -> Evaluation: ...
+
+
+class Solver(Protocol):
+    """Hyper-parameters, and a generator of (position ``[B, n, r]``, evaluation), one evaluation a step."""
+
+    def iterate(self, problem: Problem) -> Iterator[tuple[Tensor, Evaluation]]: ...
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Outcome of a search.
+
+    Attributes:
+        position: Best position of every restart ``[B, n, r]``.
+        loss: :math:`L_{act}` there ``[B]``; infinite where no evaluation was finite.
+        status: converged, stalled, max_steps or non_finite.
+        steps: Number of evaluations of loss and gradient.
+        losses: :math:`L_{act}` of every restart at every step ``[steps, B]``.
+        seconds: Time since the start of the loop at every step ``[steps]``.
+    """
+
+    position: Tensor
+    loss: Tensor
+    status: str
+    steps: int
+    losses: Tensor
+    seconds: list[float]
+
+
+def solve(
+    problem: Problem, solver: Solver, *, max_steps: int, rtol: float, stall_rtol: float | None = None
+) -> Solution:
+    """Run a solver until one restart is converged, all are non-finite, the loss is flat, or steps run out.
+
+    On a GPU the host looks at the loss only every 20 steps, so that no step waits for it.
+
+    Args:
+        problem: What is minimised.
+        solver: Yields positions and their evaluations.
+        max_steps: Largest number of evaluations.
+        rtol: Converged when :math:`L_{act}` is at most this.
+        stall_rtol: Stalled when the best loss fell by less than this share within 50 steps.
+    """
+    best = problem.start.detach().clone()
+    least = best.new_full((best.size(0),), torch.inf)
+    alive = torch.ones_like(least, dtype=torch.bool)
+    check_every = 1 if best.device.type == "cpu" else CHECK_EVERY_ON_GPU
+    losses: list[Tensor] = []
+    bests: list[Tensor] = []
+    seconds: list[float] = []
+    began = time.perf_counter()
+    status = "stalled"
+    for step, (position, evaluation) in enumerate(solver.iterate(problem), start=1):
+        finite = torch.isfinite(evaluation.loss) & torch.isfinite(evaluation.gradient.sum((1, 2)))
+        better = finite & (evaluation.loss < least)
+        least = torch.where(better, evaluation.loss, least)
+        torch.where(better[:, None, None], position, best, out=best)
+        alive = alive & finite
+        losses.append(evaluation.loss)
+        bests.append(least)
+        seconds.append(time.perf_counter() - began)
+        if step % check_every == 0 or step == max_steps:
+            verdict = _verdict(least, alive, bests, rtol, stall_rtol)
+            if verdict is not None or step == max_steps:
+                status = verdict or "max_steps"
+                break
+    return Solution(best, least, status, len(losses), torch.stack(losses).cpu(), seconds)
+
+
+def _verdict(least: Tensor, alive: Tensor, bests: list[Tensor], rtol: float, stall_rtol: float | None) -> str | None:
+    if bool((least <= rtol).any()):
+        return "converged"
+    if not bool(alive.any()):
+        return "non_finite"
+    if stall_rtol is not None and len(bests) > STALL_WINDOW:
+        before = bests[-1 - STALL_WINDOW]
+        if bool((before - least <= stall_rtol * before).all()):
+            return "stalled"
+    return None

@@ -1,0 +1,175 @@
+"""Train a model on the labels of a graph."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.capture import call, with_features
+from metamerlib.checks import check_choice, check_graph, check_model, check_positive
+from metamerlib.models import GNN
+from metamerlib.propagation import fix_structure
+
+SPARSE_BELOW = 0.1
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained model and how well it does.
+
+    Attributes:
+        model: A trained copy in evaluation mode, at the epoch of least validation loss.
+        train_accuracy: Share of training nodes classified rightly.
+        val_accuracy: The same for validation nodes; NaN without a validation mask.
+        test_accuracy: The same for test nodes; NaN without a test mask.
+        best_epoch: Epoch whose parameters were kept, from 1.
+        history: Columns epoch, train_loss, val_loss, val_accuracy.
+    """
+
+    model: nn.Module
+    train_accuracy: float
+    val_accuracy: float
+    test_accuracy: float
+    best_epoch: int
+    history: pd.DataFrame
+
+
+def train(
+    model: nn.Module,
+    graph: Data,
+    *,
+    epochs: int = 200,
+    seed: int = 0,
+    adversarial: str | None = None,
+    init: str = "fresh",
+    learning_rate: float = 0.01,
+    weight_decay: float = 5e-4,
+    patience: int | None = 100,
+) -> Fit:
+    """Train a copy of a model by Adam on the cross-entropy of the training nodes.
+
+    The parameters of least validation loss are kept, and training stops when that loss has not fallen for
+    ``patience`` epochs. The global random state is left as it was.
+
+    Args:
+        model: Node-level model; it is not changed.
+        graph: x ``[N, F]``, y ``[N]``, train_mask ``[N]``, optional val_mask and test_mask.
+        epochs: Largest number of epochs.
+        seed: Seed of the parameters and of dropout.
+        adversarial: None.
+        init: fresh (parameters are drawn anew under ``seed``) or keep.
+        learning_rate: Of Adam.
+        weight_decay: L2 penalty on all parameters.
+        patience: Epochs without progress before stopping; None runs all epochs.
+
+    Raises:
+        ValueError: If the graph has no labels or training nodes, or an argument is out of range.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> graph = ml.load_graph("bow-sbm")
+        >>> model = ml.GNN(conv="gcn", in_channels=600, hidden_channels=16, out_channels=4, num_layers=2)
+        >>> ml.train(model, graph, epochs=50).test_accuracy > 0.5
+        True
+    """
+    check_graph(graph)
+    check_model(model, graph)
+    check_choice("init", init, ["fresh", "keep"])
+    check_choice("adversarial", adversarial, [None])
+    check_positive("epochs", epochs, integer=True)
+    _check_labels(graph)
+    devices = [graph.x.device] if graph.x.is_cuda else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        trained = copy.deepcopy(model)
+        trained.zero_grad()
+        if init == "fresh":
+            reset_parameters(trained)
+        twin, inputs = _prepare(trained, graph)
+        optimiser = torch.optim.Adam(twin.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        history, best_epoch = _descend(twin, inputs, optimiser, epochs, patience)
+    trained.load_state_dict(twin.state_dict())
+    trained.eval()
+    with torch.no_grad():
+        logits = call(trained, graph)
+    train_share, val_share, test_share = (accuracy(logits, graph, f"{part}_mask") for part in ("train", "val", "test"))
+    return Fit(trained, train_share, val_share, test_share, best_epoch, history)
+
+
+def accuracy(logits: Tensor, graph: Data, mask: str) -> float:
+    """Return the share of the masked nodes whose largest logit ``[N, C]`` is their label; NaN without any."""
+    chosen = graph.get(mask)
+    if chosen is None or not chosen.any():
+        return float("nan")
+    return float((logits.argmax(1) == graph.y)[chosen].double().mean())
+
+
+def reset_parameters(model: nn.Module) -> None:
+    """Draw the parameters of a model anew, by its own method or those of its modules."""
+    own = getattr(model, "reset_parameters", None)
+    if own is not None:
+        own()
+        return
+    owners = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
+    resettable = [m for m in model.modules() if m is not model and hasattr(m, "reset_parameters")]
+    covered = {id(inner) for m in resettable for inner in m.modules()}
+    missed = [type(m).__name__ for m in owners if id(m) not in covered]
+    if missed:
+        raise ValueError(f"no way to draw {missed} anew; give the model a reset_parameters(), or use init='keep'")
+    for module in resettable:
+        module.reset_parameters()  # type: ignore[operator]
+
+
+def _check_labels(graph: Data) -> None:
+    if graph.y is None or "train_mask" not in graph or not graph.train_mask.any():
+        raise ValueError(f"training needs y and a train_mask with a True entry, got {graph}")
+    if graph.y.dim() != 1 or graph.y.numel() != graph.x.size(0):
+        raise ValueError(f"y must hold one class per node, [{graph.x.size(0)}], got {list(graph.y.shape)}")
+
+
+def _prepare(model: nn.Module, graph: Data) -> tuple[nn.Module, Data]:
+    """Return a copy to be trained and its input; ours run on sparse features and a fixed structure."""
+    twin = copy.deepcopy(model)
+    if not isinstance(twin, GNN):
+        return twin, graph
+    few = graph.x.count_nonzero() < SPARSE_BELOW * graph.x.numel()
+    return fix_structure(twin), with_features(graph, graph.x.to_sparse_coo()) if few else graph
+
+
+def _descend(
+    model: nn.Module, graph: Data, optimiser: torch.optim.Optimizer, epochs: int, patience: int | None
+) -> tuple[pd.DataFrame, int]:
+    rows: list[tuple[int, float, float, float]] = []
+    validate = "val_mask" in graph and graph.val_mask is not None and bool(graph.val_mask.any())
+    least, best_epoch, best = float("inf"), 0, copy.deepcopy(model.state_dict())
+    for epoch in range(1, epochs + 1):
+        model.train()
+        optimiser.zero_grad()
+        loss = F.cross_entropy(call(model, graph)[graph.train_mask], graph.y[graph.train_mask])
+        loss.backward()
+        optimiser.step()
+        train_loss = loss.item()
+        val_loss, val_accuracy = _validate(model, graph) if validate else (train_loss, float("nan"))
+        rows.append((epoch, train_loss, val_loss, val_accuracy))
+        if val_loss < least:
+            least, best_epoch, best = val_loss, epoch, copy.deepcopy(model.state_dict())
+        if patience is not None and epoch - best_epoch >= patience:
+            break
+    if best_epoch == 0:
+        raise ValueError("the training loss was never finite; lower learning_rate or check the features")
+    model.load_state_dict(best)
+    return pd.DataFrame(rows, columns=["epoch", "train_loss", "val_loss", "val_accuracy"]), best_epoch
+
+
+def _validate(model: nn.Module, graph: Data) -> tuple[float, float]:
+    model.eval()
+    with torch.no_grad():
+        logits = call(model, graph)
+        loss = F.cross_entropy(logits[graph.val_mask], graph.y[graph.val_mask])
+    return loss.item(), accuracy(logits, graph, "val_mask")
