@@ -1,5 +1,7 @@
 """Activations of a named layer of any torch model, by forward hooks on a private copy."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 from collections.abc import Callable
@@ -8,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch_geometric.data import Data
 
 from metamerlib.models import GNN, Layer
+from metamerlib.rectifier import WatchReLU
 
 Forward = Callable[[nn.Module, Data], Tensor]
-_RELU = {torch.relu, F.relu, Tensor.relu}
 
 
 @dataclass(frozen=True)
@@ -39,44 +39,6 @@ class Recording:
 
 class _LayerReached(Exception):
     """The layer has been recorded; the rest of the forward pass is not needed."""
-
-
-class _SurrogateReLU(torch.autograd.Function):
-    """ReLU whose gradient on dead units is ``slope`` instead of zero."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, slope: float) -> Tensor:
-        ctx.save_for_backward(z)
-        ctx.slope = slope
-        return z.clamp(min=0)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (z,) = ctx.saved_tensors
-        return torch.where(z > 0, grads[0], ctx.slope * grads[0]), None
-
-
-class _WatchReLU(TorchFunctionMode):
-    """Remember the last ReLU call, and give its dead units a gradient if asked to."""
-
-    def __init__(self, slope: float | None) -> None:
-        super().__init__()
-        self.slope = slope
-        self.last: tuple[Tensor, Tensor] | None = None
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func not in _RELU or (kwargs or {}).get("inplace"):
-            return func(*args, **(kwargs or {}))
-        z = args[0] if args else (kwargs or {})["input"]
-        out = z.clamp(min=0) if self.slope is None else _SurrogateReLU.apply(z, self.slope)
-        self.last = (z, out)
-        return out
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -167,17 +129,31 @@ class Probe:
         forward: Forward | None = None,
         slope: float | None = None,
     ) -> None:
-        module_name, self.index = _locate(model, layer)
-        self.name = module_name if self.index is None else f"{module_name}:{self.index}"
-        self.model = private_copy(model)
+        self.module_name, self.index = _locate(model, layer)
+        self.name = self.module_name if self.index is None else f"{self.module_name}:{self.index}"
         self.forward = forward or call
         self.slope = slope
-        self.module = dict(self.model.named_modules())[module_name]
+        self.leak = 0.0
+        self.own_relu: int | None = None
+        self.inner_relus = 0
+        self._attach(private_copy(model))
+
+    def _attach(self, model: nn.Module) -> None:
+        self.model = model
+        self.module = dict(model.named_modules())[self.module_name]
         self.inner = self.module.act if isinstance(self.module, Layer) else None
 
-    def copy(self) -> "Probe":
+    def copy(self) -> Probe:
         """Return a probe of the same layer on another private copy."""
-        return Probe(self.model, self.name, forward=self.forward, slope=self.slope)
+        other = copy.copy(self)
+        other._attach(private_copy(self.model))
+        return other
+
+    def leaked(self, leak: float) -> Probe:
+        """Return a probe of the same copy whose ReLUs leak, all but the one that makes the activation."""
+        other = copy.copy(self)
+        other.leak = leak
+        return other
 
     def check(self, graph: Data) -> Recording:
         """Run once, and raise unless the layer is called exactly as asked and outputs a tensor.
@@ -200,13 +176,16 @@ class Probe:
         if count == 0:
             raise ValueError(f"layer {self.name!r} is never called by the model's forward; choose another")
         if self.index is None and count > 1:
-            raise ValueError(
-                f"layer {self.name!r} is called {count} times; say which, from '{self.name}:0' on"
-            )
+            raise ValueError(f"layer {self.name!r} is called {count} times; say which, from '{self.name}:0' on")
         if self.index is not None and self.index >= count:
             raise ValueError(f"layer {self.name!r}: the module is called {count} times, count from 0")
+        watch = WatchReLU(self.slope)
         with torch.no_grad():
-            return self(graph)
+            recording = self._run(graph, watch, complete=True)
+        if self.inner is None and recording.rectified:
+            self.own_relu = self._relus - 1
+        self.inner_relus = self._relus - int(recording.rectified)
+        return recording
 
     def __call__(self, graph: Data, *, complete: bool = True) -> Recording:
         """Run the model on a graph.
@@ -218,28 +197,34 @@ class Probe:
         Returns:
             The recording; gradients flow to ``graph.x`` if it asks for them.
         """
+        if self.inner is not None and self.slope is None and not self.leak:
+            return self._run(graph, None, complete)
+        return self._run(graph, WatchReLU(self.slope, self.leak, self.own_relu), complete)
+
+    def _run(self, graph: Data, watch: WatchReLU | None, complete: bool) -> Recording:
         seen: dict[str, Any] = {"calls": 0}
 
         def enter(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             seen["entered"] = args[0]
+            if watch is not None:
+                watch.exempt = watch.count
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
             wanted = self.index is None or seen["calls"] == self.index
             seen["calls"] += 1
             if wanted:
                 seen["activation"] = output
-                seen["last_relu"] = watch.last
+                seen["relu"] = (None, None) if watch is None else watch.last or (None, None)
+                self._relus = 0 if watch is None else watch.count
                 if not complete:
                     raise _LayerReached
 
-        watch = _WatchReLU(self.slope)
-        watching = watch if self.inner is None or self.slope is not None else nullcontext()
         handles = [self.module.register_forward_hook(leave)]
         if self.inner is not None:
             handles.append(self.inner.register_forward_pre_hook(enter))
         output = None
         try:
-            with watching:
+            with watch or nullcontext():
                 output = self.forward(self.model, graph)
         except _LayerReached:
             pass
@@ -247,16 +232,11 @@ class Probe:
             for handle in handles:
                 handle.remove()
         activation = _matrix(self.name, seen["activation"])
-        pre_activation, rectified = self._pre_activation(activation, seen)
-        return Recording(activation, pre_activation, rectified, output)
-
-    def _pre_activation(self, activation: Tensor, seen: dict[str, Any]) -> tuple[Tensor | None, bool]:
         if self.inner is not None:
-            return seen["entered"], isinstance(self.inner, nn.ReLU)
-        z, out = seen["last_relu"] or (None, None)
-        if out is activation:
-            return z, True
-        return None, False
+            return Recording(activation, seen["entered"], isinstance(self.inner, nn.ReLU), output)
+        z, out = seen["relu"]
+        rectified = out is activation
+        return Recording(activation, z if rectified else None, rectified, output)
 
 
 def _matrix(name: str, output: object) -> Tensor:

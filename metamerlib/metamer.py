@@ -25,7 +25,7 @@ from metamerlib.checks import (
     check_positive,
 )
 from metamerlib.problem import Target, feature_problem
-from metamerlib.solvers import LBFGS, Adam, Solution, Solver, solve
+from metamerlib.solvers import LBFGS, Adam, Solution, Solver, solve, solve_graduated
 
 SOLVERS: dict[str, tuple[Solver, int]] = {"lbfgs": (LBFGS(), 2000), "adam": (Adam(), 2000)}
 STARTS = ["moments", "reference"]
@@ -52,7 +52,8 @@ class Metamer:
         seconds: Wall time of the whole call.
         dead_units: Units that are active in the target and dead in the metamer; None where the
             pre-activation is out of reach or the activation has no dead units.
-        history: Columns step, loss, seconds; the loss at each evaluation of the best restart.
+        history: Columns step, loss, seconds; the loss at each evaluation of the best restart (evaluations of
+            a relaxed model are counted in the steps and left out here).
         settings: How it was found; plain values only.
     """
 
@@ -162,8 +163,8 @@ def find_metamer(
         budget: Number of edge flips; for ``vary="structure"`` only.
         max_overlap: Share of the reference's edges that may stay; for ``vary="structure"`` only.
         ones: Where the number of ones is kept; for ``values="binary"`` only.
-        solver: lbfgs (fast), adam (as in the paper: all features, plain residual), auto (lbfgs), or a solver
-            object with its hyper-parameters.
+        solver: lbfgs (fast: row-space coordinates, one-sided residual, graduated leak where it stalls), adam
+            (as in the paper: all features, plain residual), auto (lbfgs), or a solver object.
         slope: Gradient of dead ReLU units in place of zero, for models whose pre-activation is out of reach;
             needs adam, since it is not the gradient of a function.
         forward: Replaces the call ``model(x, edge_index[, edge_weight][, batch])`` by
@@ -210,7 +211,8 @@ def find_metamer(
     problem = feature_problem(probe, graph, target, starts, free, reduce=reduce)
     if not reduce and slope is None:
         problem = replace(problem, target=replace(target, active=None))
-    solution = solve(problem, chosen, max_steps=max_steps or steps, rtol=rtol, stall_rtol=stall_rtol)
+    run = solve_graduated if reduce else solve
+    solution = run(problem, chosen, max_steps=max_steps or steps, rtol=rtol, stall_rtol=stall_rtol)
     best = int(torch.nan_to_num(solution.loss, nan=torch.inf).argmin())
     found = _with_rows(graph, problem.features(solution.position[best], best), free)
     settings = {
@@ -341,8 +343,9 @@ def _with_rows(graph: Data, rows: Tensor, free: Tensor | None) -> Data:
 
 
 def _history(solution: Solution, best: int) -> pd.DataFrame:
-    steps = range(1, solution.steps + 1)
-    return pd.DataFrame({"step": steps, "loss": solution.losses[:, best].numpy(), "seconds": solution.seconds})
+    losses = solution.losses[:, best].numpy()
+    table = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "seconds": solution.seconds})
+    return table[~solution.relaxed.numpy()].reset_index(drop=True)
 
 
 def _split(graph: Data) -> tuple[dict[str, Tensor], str]:

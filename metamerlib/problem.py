@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -120,6 +120,15 @@ class FeatureProblem:
         objective = residual.square().sum((1, 2)) / norm
         (gradient,) = torch.autograd.grad(objective.sum(), position)
         return Evaluation(objective.detach(), gradient, plain.square().sum((1, 2)) / norm)
+
+    @property
+    def relaxable(self) -> bool:
+        """Whether ReLUs before the layer's own can be leaked."""
+        return self.probe.inner_relus > 0
+
+    def relaxed(self, leak: float, start: Tensor) -> FeatureProblem:
+        """Return the same search from ``start [B, n, r]`` in a model whose inner ReLUs leak."""
+        return replace(self, probe=self.probe.leaked(leak), start=start)
 
     def features(self, position: Tensor, copy: int) -> Tensor:
         """Return the features ``[n, F]`` of the free rows of one copy at ``position [n, r]``."""

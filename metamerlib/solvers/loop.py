@@ -22,6 +22,11 @@ class Problem(Protocol):
     @property
     def start(self) -> Tensor: ...
 
+    @property
+    def relaxable(self) -> bool: ...
+
+    def relaxed(self, leak: float, start: Tensor) -> Problem: ...
+
     def evaluate(self, position: Tensor) -> Evaluation: ...
 
 
@@ -42,6 +47,7 @@ class Solution:
         steps: Number of evaluations of loss and gradient.
         losses: :math:`L_{act}` of every restart at every step ``[steps, B]``.
         seconds: Time since the start of the loop at every step ``[steps]``.
+        relaxed: Steps that saw a relaxed model, whose losses say nothing of the real one ``[steps]``.
     """
 
     position: Tensor
@@ -50,6 +56,7 @@ class Solution:
     steps: int
     losses: Tensor
     seconds: list[float]
+    relaxed: Tensor
 
 
 def solve(
@@ -89,7 +96,9 @@ def solve(
             if verdict is not None or step == max_steps:
                 status = verdict or "max_steps"
                 break
-    return Solution(best, least, status, len(losses), torch.stack(losses).cpu(), seconds)
+    return Solution(
+        best, least, status, len(losses), torch.stack(losses).cpu(), seconds, torch.zeros(len(losses), dtype=torch.bool)
+    )
 
 
 def _verdict(least: Tensor, alive: Tensor, bests: list[Tensor], rtol: float, stall_rtol: float | None) -> str | None:
