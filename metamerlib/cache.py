@@ -22,6 +22,19 @@ def project_root(start: str | Path | None = None) -> Path:
     raise FileNotFoundError(f"no _toc.yml in {here} or above it; run inside a checkout of the project")
 
 
+def store_folder(profile: str, store: str) -> Path:
+    """Return the folder of a notebook's tables: `store` in the project, or one of its own for the quick profile.
+
+    Args:
+        profile: "published", "full" or "quick".
+        store: folder relative to the project, or absolute.
+    """
+    profiles = ("published", "full", "quick")
+    if profile not in profiles:
+        raise ValueError(f"profile is {profile!r}; expected one of {', '.join(profiles)}")
+    return project_root() / ("_build/quick/results" if profile == "quick" else store)
+
+
 def write_atomic(path: str | Path, content: bytes) -> Path:
     """Write a file so that a reader finds the old content or the new, never a part of it."""
     path = Path(path)

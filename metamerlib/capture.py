@@ -42,15 +42,24 @@ class _LayerReached(Exception):
 
 
 def private_copy(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode, without gradients and with cached adjacencies cleared."""
-    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    """Return a copy in evaluation mode, without gradients, whose modules cache nothing and never act in place."""
+    try:
+        twin = copy.deepcopy(model).eval().requires_grad_(False)
+    except RuntimeError as error:
+        raise ValueError(f"the model cannot be copied; drop the tensors that it keeps of its runs: {error}") from error
     for module in twin.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-        for name in ("_cached_edge_index", "_cached_adj_t", "_cached_x"):
-            if getattr(module, name, None) is not None:
-                setattr(module, name, None)
-    return twin
+        for name in ("inplace", "cached"):
+            if getattr(module, name, None) is True:
+                setattr(module, name, False)
+    return forget_cached(twin)
+
+
+def forget_cached(model: nn.Module) -> nn.Module:
+    """Clear in place what convolutions of PyG keep of an earlier graph, and return the model."""
+    for module in model.modules():
+        for name in [name for name in vars(module) if name.startswith("_cached")]:
+            setattr(module, name, None)
+    return model
 
 
 def with_features(graph: Data, x: Tensor) -> Data:
@@ -213,8 +222,10 @@ class Probe:
             wanted = self.index is None or seen["calls"] == self.index
             seen["calls"] += 1
             if wanted:
-                seen["activation"] = output
-                seen["relu"] = (None, None) if watch is None else watch.last or (None, None)
+                last = None if watch is None else watch.last
+                seen["z"] = last[0] if last and last[1] is output and output.dim() == 2 else None
+                # What follows the layer may write into its output.
+                seen["activation"] = output.clone() if complete and isinstance(output, Tensor) else output
                 self._relus = 0 if watch is None else watch.count
                 if not complete:
                     raise _LayerReached
@@ -234,9 +245,7 @@ class Probe:
         activation = _matrix(self.name, seen["activation"])
         if self.inner is not None:
             return Recording(activation, seen["entered"], isinstance(self.inner, nn.ReLU), output)
-        z, out = seen["relu"]
-        rectified = out is activation
-        return Recording(activation, z if rectified else None, rectified, output)
+        return Recording(activation, seen["z"], seen["z"] is not None, output)
 
 
 def _matrix(name: str, output: object) -> Tensor:

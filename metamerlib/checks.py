@@ -26,14 +26,18 @@ def check_features(x: object, num_nodes: int | None = None) -> None:
     """Raise unless ``x`` is a finite floating-point matrix ``[N, F]``."""
     if not isinstance(x, Tensor):
         raise TypeError(f"features must be a torch.Tensor [num_nodes, num_features], got {type(x).__name__}")
+    if x.layout != torch.strided:
+        raise TypeError(f"features must be dense, got {x.layout}; convert with x.to_dense()")
     if not x.is_floating_point():
         raise TypeError(f"features must be floating point, got {x.dtype}; convert with x.float()")
     if x.dim() != 2:
         raise ValueError(f"features must have shape [num_nodes, num_features], got {list(x.shape)}")
     if num_nodes is not None and x.size(0) != num_nodes:
         raise ValueError(f"features have {x.size(0)} rows but the graph has {num_nodes} nodes")
-    bad = (~torch.isfinite(x)).sum().item()
-    if bad:
+    if not torch.isfinite(x.sum()):  # one pass where all is well; a sum of huge entries may overflow
+        bad = int((~torch.isfinite(x)).sum())
+        if not bad:
+            return
         raise ValueError(f"features hold {bad} NaN or infinite entries; replace them before the search")
 
 
@@ -56,6 +60,8 @@ def check_graph(graph: object) -> None:
             f"got {int(edges.min())}..{int(edges.max())}"
         )
     weight = graph.edge_weight
+    if weight is not None and not isinstance(weight, Tensor):
+        raise TypeError(f"edge_weight must be a torch.Tensor [E], got {type(weight).__name__}")
     if weight is not None and (weight.dim() != 1 or weight.numel() != edges.size(1)):
         raise ValueError(f"edge_weight must have shape [{edges.size(1)}], got {list(weight.shape)}")
     if weight is not None and not torch.isfinite(weight).all():
@@ -76,7 +82,10 @@ def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
     """
     if nodes is None:
         return None
-    index = torch.as_tensor(nodes).reshape(-1).cpu()
+    try:
+        index = torch.as_tensor(nodes).reshape(-1).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{what} must be indices or a mask, got {nodes!r}") from error
     if index.numel() == 0:
         raise ValueError(f"{what} is empty; name at least one node, or None for all")
     if index.dtype == torch.bool:
@@ -104,7 +113,37 @@ def check_model(model: nn.Module, graph: Data) -> None:
             raise TypeError(f"the model is {p.dtype} but the features are {graph.x.dtype}; convert one of them")
         if p.device != graph.x.device:
             raise ValueError(f"the model is on {p.device} but the graph on {graph.x.device}; pass device= or move one")
-        break
     width = getattr(model, "in_channels", None)
     if isinstance(width, int) and 0 < width != graph.x.size(1):
         raise ValueError(f"the model takes {width} features but the graph has {graph.x.size(1)}")
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """Raise ``ValueError`` unless tensors can be made on ``device``."""
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used here; choose 'cpu' or None: {error}") from error
+
+
+def check_options(
+    vary: str, values: str | None, budget: int | None, max_overlap: float | None, ones: str, rtol: float,
+    stall_rtol: float | None, max_steps: int | None, num_restarts: int, slope: float | None,
+) -> None:  # fmt: skip
+    """Raise unless the options of :func:`metamerlib.find_metamer` are known and in range."""
+    check_choice("vary", vary, ["features"])
+    check_choice("values", values, [None, "continuous"])
+    check_choice("ones", ones, ["graph", "node"])
+    for name, given in (("budget", budget), ("max_overlap", max_overlap)):
+        if given is not None:
+            raise ValueError(f"{name} limits edges, but vary={vary!r} leaves them fixed; drop {name}")
+    check_positive("rtol", rtol)
+    check_positive("num_restarts", num_restarts, integer=True)
+    if stall_rtol is not None:
+        check_positive("stall_rtol", stall_rtol)
+    if max_steps is not None:
+        check_positive("max_steps", max_steps, integer=True)
+    if slope is not None:
+        check_positive("slope", slope)

@@ -53,6 +53,7 @@ def nullspace_metamer(
     """
     began = time.perf_counter()
     check_graph(graph)
+    graph = with_features(graph, graph.x.detach())
     probe = Probe(model, model if layer is None else layer, forward=forward)
     check_model(probe.model, graph)
     num_features = graph.x.size(1)
@@ -61,7 +62,7 @@ def nullspace_metamer(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(graph.x.shape, generator=generator, dtype=graph.x.dtype).to(graph.x.device)
     start = with_features(graph, graph.x.mean(0) + graph.x.std(0, correction=0) * noise)
-    if space is None or not sees_only(probe, space, [graph, start]):
+    if space is None or not sees_only(probe, space, [(g, space.coordinates(g.x)) for g in (graph, start)]):
         raise ValueError(
             "this model does not read the features through linear maps alone, so its null space is unknown; "
             "use find_metamer"

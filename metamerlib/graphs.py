@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import importlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +48,8 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
     Coauthor that is word presence, 0 or 1.
 
     Args:
-        name: one of `available_graphs()`, in any case.
+        name: one of `available_graphs()`, in any case; or `package.module:factory` for a graph of your own,
+            returned as `factory()` makes it.
         root: folder of the raw files in PyG's layout; default: METAMERLIB_DATA, else a per-user cache.
             PyG's processed/ is kept beside raw/ where that can be written.
         seed: the split: column `seed % 10` where ten are given, else a 60/20/20 split within each
@@ -69,6 +71,9 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
         >>> graph.num_nodes, graph.num_edges, graph.num_classes
         (34, 156, 4)
     """
+    module, _, factory = name.partition(":")
+    if factory:
+        return getattr(importlib.import_module(module), factory)()
     entry = _find(name)
     if entry.level == "graph":
         raise ValueError(f"{entry.name!r} is a collection of {entry.graphs} graphs: use load_graphs")

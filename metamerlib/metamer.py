@@ -16,19 +16,11 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.capture import Forward, Probe, Recording, with_features
-from metamerlib.checks import (
-    check_choice,
-    check_features,
-    check_graph,
-    check_model,
-    check_nodes,
-    check_positive,
-)
-from metamerlib.problem import Target, feature_problem
+from metamerlib.checks import check_choice, check_device, check_graph, check_model, check_nodes, check_options
+from metamerlib.problem import Target, feature_problem, feature_starts
 from metamerlib.solvers import LBFGS, Adam, Solution, Solver, solve, solve_graduated
 
 SOLVERS: dict[str, tuple[Solver, int]] = {"lbfgs": (LBFGS(), 2000), "adam": (Adam(), 2000)}
-STARTS = ["moments", "reference"]
 
 
 @dataclass(frozen=True)
@@ -187,13 +179,15 @@ def find_metamer(
         >>> import metamerlib as ml
         >>> graph = ml.load_graph("karate")
         >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
-        >>> metamer = ml.find_metamer(model, graph, layer=2)
+        >>> metamer = ml.find_metamer(model, graph, layer=1)
         >>> metamer.status
         'converged'
     """
     began = time.perf_counter()
     check_graph(graph)
-    _check_options(vary, values, budget, max_overlap, ones, rtol, stall_rtol, max_steps, num_restarts, slope)
+    check_device(device)
+    graph = with_features(graph, graph.x.detach())
+    check_options(vary, values, budget, max_overlap, ones, rtol, stall_rtol, max_steps, num_restarts, slope)
     chosen, name, steps = _choose_solver(solver, slope)
     matched, free = (check_nodes(*a, graph.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
     if device is not None:
@@ -206,7 +200,7 @@ def find_metamer(
     matched, free = (index if index is None else index.to(place) for index in (matched, free))
     recording = probe.check(graph)
     target = Target.of(recording, _rows_to_match(matched, recording, graph))
-    starts = _starts(graph, free, start, num_restarts, seed)
+    starts = feature_starts(graph, free, start, num_restarts, seed)
     reduce = not isinstance(chosen, Adam)
     problem = feature_problem(probe, graph, target, starts, free, reduce=reduce)
     if not reduce and slope is None:
@@ -216,7 +210,8 @@ def find_metamer(
     best = int(torch.nan_to_num(solution.loss, nan=torch.inf).argmin())
     found = _with_rows(graph, problem.features(solution.position[best], best), free)
     settings = {
-        "vary": vary, "values": values or "continuous", "start": start if isinstance(start, str) else None,
+        "vary": vary, "values": values or "continuous",
+        "start": "given" if isinstance(start, Tensor) else start or "moments",
         "solver": name, "row_space": None if problem.space is None else problem.space.rank, "slope": slope,
         "max_steps": max_steps or steps, "rtol": rtol, "stall_rtol": stall_rtol, "num_restarts": num_restarts,
         "seed": seed, "device": str(place),
@@ -275,26 +270,6 @@ def assemble(
     )
 
 
-def _check_options(
-    vary: str, values: str | None, budget: int | None, max_overlap: float | None, ones: str, rtol: float,
-    stall_rtol: float | None, max_steps: int | None, num_restarts: int, slope: float | None,
-) -> None:  # fmt: skip
-    check_choice("vary", vary, ["features"])
-    check_choice("values", values, [None, "continuous"])
-    check_choice("ones", ones, ["graph", "node"])
-    for name, given in (("budget", budget), ("max_overlap", max_overlap)):
-        if given is not None:
-            raise ValueError(f"{name} limits edges, but vary={vary!r} leaves them fixed; drop {name}")
-    check_positive("rtol", rtol)
-    check_positive("num_restarts", num_restarts, integer=True)
-    if stall_rtol is not None:
-        check_positive("stall_rtol", stall_rtol)
-    if max_steps is not None:
-        check_positive("max_steps", max_steps, integer=True)
-    if slope is not None:
-        check_positive("slope", slope)
-
-
 def _choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, str, int]:
     if isinstance(solver, str):
         check_choice("solver", solver, ["auto", *SOLVERS])
@@ -316,27 +291,6 @@ def _rows_to_match(nodes: Tensor | None, recording: Recording, graph: Data) -> T
     return nodes
 
 
-def _starts(graph: Data, free: Tensor | None, start: str | Tensor | None, num_restarts: int, seed: int) -> Tensor:
-    """Return features of the free rows for every restart ``[B, n, F]``."""
-    x = graph.x
-    if isinstance(start, Tensor):
-        check_features(start, x.size(0))
-        if start.shape != x.shape or start.dtype != x.dtype:
-            raise ValueError(f"start must be {x.dtype} {list(x.shape)}, got {start.dtype} {list(start.shape)}")
-        rows = start.to(x.device).clone()
-    elif start in (None, "moments"):
-        mean, deviation = x.mean(0), x.std(0, correction=0)
-        shape = (num_restarts, x.size(0) if free is None else free.numel(), x.size(1))
-        generator = torch.Generator().manual_seed(seed)
-        return mean + deviation * torch.randn(shape, generator=generator, dtype=x.dtype).to(x.device)
-    else:
-        check_choice("start", start, STARTS)
-        rows = x.clone()
-    if num_restarts > 1:
-        raise ValueError(f"num_restarts={num_restarts} needs random starts; with a given start there is only one")
-    return (rows if free is None else rows[free])[None]
-
-
 def _with_rows(graph: Data, rows: Tensor, free: Tensor | None) -> Data:
     x = rows.clone() if free is None else graph.x.index_copy(0, free, rows)
     return with_features(graph, x).clone()
@@ -354,9 +308,15 @@ def _split(graph: Data) -> tuple[dict[str, Tensor], str]:
     for name, value in graph.to_dict().items():
         if isinstance(value, Tensor):
             tensors[name] = value
-        elif isinstance(value, str | int | float | bool | list | tuple | None):
+        elif _is_plain(value):
             plain[name] = value
     return tensors, json.dumps(plain)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(entry) for entry in value)
+    return isinstance(value, str | int | float | None)
 
 
 def _difference(graph: Data, reference: Data) -> dict[str, Tensor]:

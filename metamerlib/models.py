@@ -1,10 +1,12 @@
 """Graph neural networks built of equal blocks, so that depth, width and convolution vary alone."""
 
+import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 from torch_geometric.nn import (
     APPNP,
     BatchNorm,
@@ -260,3 +262,30 @@ class GNN(nn.Module):
         if self.pool is not None:
             x = self.pool(x, batch if batch is not None else x.new_zeros(x.size(0), dtype=torch.long))
         return x if self.head is None else self.head(x)
+
+
+def build_model(architecture: str, graph: Data, *, hidden_channels: int = 64, num_layers: int = 2) -> nn.Module:
+    """Build a node classifier for a graph by name.
+
+    Args:
+        architecture: A convolution of :class:`GNN`, or ``package.module:factory`` with
+            ``factory(graph) -> torch.nn.Module``.
+        graph: Gives the number of features F and of classes.
+        hidden_channels: Width of the hidden layers of a :class:`GNN`.
+        num_layers: Depth of a :class:`GNN`.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> ml.models.build_model("gcn", ml.load_graph("karate")).in_channels
+        34
+    """
+    module, _, factory = architecture.partition(":")
+    if factory:
+        return getattr(importlib.import_module(module), factory)(graph)
+    return GNN(
+        conv=architecture,
+        in_channels=graph.num_features,
+        hidden_channels=hidden_channels,
+        out_channels=graph.num_classes,
+        num_layers=num_layers,
+    )

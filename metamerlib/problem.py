@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from metamerlib.capture import Probe, Recording, with_features
+from metamerlib.checks import check_choice, check_features
 from metamerlib.propagation import fix_structure
 from metamerlib.rowspace import RowSpace, agree, projected, row_space, sees_only
 
@@ -118,6 +119,8 @@ class FeatureProblem:
         residual, plain = self.target.residual(recording, position.size(0))
         norm = self.target.activation.square().sum()
         objective = residual.square().sum((1, 2)) / norm
+        if not objective.requires_grad:
+            raise ValueError(f"layer {self.probe.name!r} does not depend on the features; choose another")
         (gradient,) = torch.autograd.grad(objective.sum(), position)
         return Evaluation(objective.detach(), gradient, plain.square().sum((1, 2)) / norm)
 
@@ -135,6 +138,40 @@ class FeatureProblem:
         if self.space is None:
             return position
         return self.space.features(position, self.features_start[copy])
+
+
+def feature_starts(
+    graph: Data, free: Tensor | None, start: str | Tensor | None, num_restarts: int, seed: int
+) -> Tensor:
+    """Return features of the free rows for every restart ``[B, n, F]``.
+
+    Args:
+        graph: The reference, x ``[N, F]``.
+        free: Rows that may move ``[n]``, or None for all.
+        start: moments (the default), reference, or features ``[N, F]``.
+        num_restarts: B; more than one needs random starts.
+        seed: Seed of the noise.
+
+    Raises:
+        ValueError: If the start is unknown, does not fit the graph, or is asked for several times.
+    """
+    x = graph.x
+    if isinstance(start, Tensor):
+        check_features(start, x.size(0))
+        if start.shape != x.shape or start.dtype != x.dtype:
+            raise ValueError(f"start must be {x.dtype} {list(x.shape)}, got {start.dtype} {list(start.shape)}")
+        rows = start.to(x.device).clone()
+    elif start in (None, "moments"):
+        mean, deviation = x.mean(0), x.std(0, correction=0)
+        shape = (num_restarts, x.size(0) if free is None else free.numel(), x.size(1))
+        generator = torch.Generator().manual_seed(seed)
+        return mean + deviation * torch.randn(shape, generator=generator, dtype=x.dtype).to(x.device)
+    else:
+        check_choice("start", start, ["moments", "reference"])
+        rows = x.clone()
+    if num_restarts > 1:
+        raise ValueError(f"num_restarts={num_restarts} needs random starts; with a given start there is only one")
+    return (rows if free is None else rows[free])[None]
 
 
 def feature_problem(
@@ -162,29 +199,51 @@ def feature_problem(
     flat = starts.reshape(-1, starts.size(-1))
     at_start = with_features(graph, flat if rows is None else graph.x.index_copy(0, rows, flat))
     space = row_space(probe.model, reference.x.size(1)) if reduce else None
-    if space is not None and not sees_only(probe, space, [reference, at_start]):
-        space = None
+    seen = [(g, space.coordinates(g.x)) for g in (reference, at_start)] if space is not None else []
+    if space is None or not sees_only(probe, space, seen):
+        space, seen = None, [(reference, reference.x), (at_start, at_start.x)]
     small = probe if space is None else projected(probe, space)
-    coordinates = space.coordinates if space is not None else (lambda x: x)
-    fast = small.copy()
-    fix_structure(fast.model)
+    here, begin = (x for _, x in seen)
+    inputs = with_features(graph, here.repeat(copies, 1))
+    if copies > 1:
+        _check_apart(small, with_features(reference, here), inputs, copies)
+    fast = _with_fixed_structure(small, [inputs, with_features(graph, begin)])
+    position = (begin if rows is None else begin[rows]).reshape(copies, -1, begin.size(1))
+    return FeatureProblem(fast, graph, target, position, inputs.x, rows, space, starts)
+
+
+def _check_apart(probe: Probe, one: Data, union: Data, copies: int) -> None:
     with torch.no_grad():
-        inputs = with_features(graph, coordinates(graph.x))
-        expected = small(with_features(reference, coordinates(reference.x)), complete=False).activation
-        if not agree(fast(inputs, complete=False).activation, expected.repeat(copies, 1)):
-            fast = small
-        if not agree(fast(inputs, complete=False).activation, expected.repeat(copies, 1)):
-            raise ValueError(
-                "this model couples the graphs of a disjoint union (a norm over all nodes, perhaps): "
-                "use num_restarts=1, or let its forward take batch"
-            )
-    return FeatureProblem(fast, graph, target, coordinates(starts), inputs.x, rows, space, starts)
+        alone, together = (probe(graph, complete=False).activation for graph in (one, union))
+    if not agree(together, alone.repeat(copies, 1)):
+        raise ValueError(
+            "this model couples the graphs of a disjoint union (a norm over all nodes, perhaps): "
+            "use num_restarts=1, or let its forward take batch"
+        )
+
+
+def _with_fixed_structure(probe: Probe, inputs: list[Data]) -> Probe:
+    """Return a faster probe of the same layer, or the one given where the faster one differs on any input."""
+    fast = probe.copy()
+    fix_structure(fast.model)
+    try:
+        with torch.no_grad():
+            for graph in inputs:
+                if not agree(fast(graph, complete=False).activation, probe(graph, complete=False).activation):
+                    return probe
+    except (RuntimeError, IndexError):
+        return probe
+    return fast
 
 
 def _union(graph: Data, copies: int) -> Data:
     if copies == 1:
         return graph
-    return Batch.from_data_list([graph] * copies)
+    union = Batch.from_data_list([Data.from_dict(graph.to_dict())] * copies)
+    if graph.get("batch") is not None:
+        shift = (int(graph.batch.max()) + 1) * torch.arange(copies, device=graph.x.device)
+        union.batch = (graph.batch + shift[:, None]).reshape(-1)
+    return union
 
 
 def _split(rows: Tensor, copies: int) -> Tensor:

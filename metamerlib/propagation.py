@@ -39,6 +39,8 @@ class SparsePropagation:
 
     def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
         weight = kwargs.get("edge_weight", kwargs.get("norm"))
+        if weight is not None and weight.requires_grad:
+            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
         x = kwargs["x"] if isinstance(kwargs["x"], Tensor) else kwargs["x"][0]
         if not self._is_current(edge_index, weight):
             self.matrices = self._build(edge_index, weight, x)

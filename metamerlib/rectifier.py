@@ -46,7 +46,7 @@ class WatchReLU(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func not in _RELU or (kwargs or {}).get("inplace"):
+        if func not in _RELU or (kwargs or {}).get("inplace") or len(args) > 1:
             return func(*args, **(kwargs or {}))
         z = args[0] if args else (kwargs or {})["input"]
         if self.slope is not None:

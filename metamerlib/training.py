@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.capture import call, with_features
+from metamerlib.capture import call, forget_cached, with_features
 from metamerlib.checks import check_choice, check_graph, check_model, check_positive
 from metamerlib.models import GNN
 from metamerlib.propagation import fix_structure
@@ -83,11 +83,14 @@ def train(
     check_choice("init", init, ["fresh", "keep"])
     check_choice("adversarial", adversarial, [None])
     check_positive("epochs", epochs, integer=True)
+    check_positive("learning_rate", learning_rate)
+    if patience is not None:
+        check_positive("patience", patience, integer=True)
     _check_labels(graph)
     devices = [graph.x.device] if graph.x.is_cuda else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        trained = copy.deepcopy(model)
+        trained = forget_cached(copy.deepcopy(model))
         trained.zero_grad()
         if init == "fresh":
             reset_parameters(trained)
@@ -131,6 +134,12 @@ def _check_labels(graph: Data) -> None:
         raise ValueError(f"training needs y and a train_mask with a True entry, got {graph}")
     if graph.y.dim() != 1 or graph.y.numel() != graph.x.size(0):
         raise ValueError(f"y must hold one class per node, [{graph.x.size(0)}], got {list(graph.y.shape)}")
+    if graph.y.dtype != torch.long:
+        raise TypeError(f"y must be torch.long, got {graph.y.dtype}")
+    for name in ("train_mask", "val_mask", "test_mask"):
+        mask = graph.get(name)
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != graph.y.shape):
+            raise ValueError(f"{name} must be bool {list(graph.y.shape)}, got {mask.dtype} {list(mask.shape)}")
 
 
 def _prepare(model: nn.Module, graph: Data) -> tuple[nn.Module, Data]:

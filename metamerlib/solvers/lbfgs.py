@@ -14,6 +14,7 @@ from metamerlib.solvers.loop import Problem
 _SUFFICIENT_DECREASE = 1e-4
 _LEAST_CURVATURE = 1e-8
 _SMALLEST_STEP = 1e-10
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class LBFGS:
         pairs = _Pairs(self.memory, gradient)
         step = torch.ones_like(objective)
         direction, slope = pairs.direction(gradient, objective)
-        while step.device.type != "cpu" or bool((step > _SMALLEST_STEP).any()):
+        while step.device.type != "cpu" or bool(((step > _SMALLEST_STEP) & (slope != 0)).any()):
             move = step[:, None] * direction
             trial = position + move
             evaluation = problem.evaluate(trial.reshape(shape))
@@ -107,7 +108,7 @@ class _Pairs:
         with_gradient = torch.bmm(self.vectors, gradient[:, :, None])[:, :, 0].double()
         sg, yg = (with_gradient.gather(1, both) * used)[:, :, None].chunk(2, dim=1)
         curvature = sy.diagonal(dim1=1, dim2=2)
-        polyak = objective.double() / gradient.double().square().sum(1)
+        polyak = objective.double() / gradient.double().square().sum(1).clamp(min=_TINY)
         g = torch.where(valid[:, -1], curvature[:, -1] / yy[:, -1, -1], polyak)[:, None, None]
         upper = sy.triu() + torch.diag_embed((~valid).double())
         p = torch.linalg.solve_triangular(upper, sg, upper=True)

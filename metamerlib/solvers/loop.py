@@ -14,6 +14,7 @@ from metamerlib.problem import Evaluation
 
 CHECK_EVERY_ON_GPU = 20
 STALL_WINDOW = 50
+MOST_MISSES = 8
 
 
 class Problem(Protocol):
@@ -64,6 +65,7 @@ def solve(
 ) -> Solution:
     """Run a solver until one restart is converged, all are non-finite, the loss is flat, or steps run out.
 
+    A line search may meet a value that is not finite and step back; eight in a row are the end of a restart.
     On a GPU the host looks at the loss only every 20 steps, so that no step waits for it.
 
     Args:
@@ -75,7 +77,7 @@ def solve(
     """
     best = problem.start.detach().clone()
     least = best.new_full((best.size(0),), torch.inf)
-    alive = torch.ones_like(least, dtype=torch.bool)
+    misses = torch.zeros_like(least)
     check_every = 1 if best.device.type == "cpu" else CHECK_EVERY_ON_GPU
     losses: list[Tensor] = []
     bests: list[Tensor] = []
@@ -87,27 +89,29 @@ def solve(
         better = finite & (evaluation.loss < least)
         least = torch.where(better, evaluation.loss, least)
         torch.where(better[:, None, None], position, best, out=best)
-        alive = alive & finite
+        misses = torch.where(finite, 0.0, misses + 1)
         losses.append(evaluation.loss)
         bests.append(least)
         seconds.append(time.perf_counter() - began)
         if step % check_every == 0 or step == max_steps:
-            verdict = _verdict(least, alive, bests, rtol, stall_rtol)
+            verdict = _verdict(least, misses, bests, rtol, stall_rtol)
             if verdict is not None or step == max_steps:
                 status = verdict or "max_steps"
                 break
+    if not bool(torch.isfinite(least).any()):
+        status = "non_finite"
     return Solution(
         best, least, status, len(losses), torch.stack(losses).cpu(), seconds, torch.zeros(len(losses), dtype=torch.bool)
     )
 
 
-def _verdict(least: Tensor, alive: Tensor, bests: list[Tensor], rtol: float, stall_rtol: float | None) -> str | None:
+def _verdict(least: Tensor, misses: Tensor, bests: list[Tensor], rtol: float, stall_rtol: float | None) -> str | None:
     if bool((least <= rtol).any()):
         return "converged"
-    if not bool(alive.any()):
+    if bool((misses >= MOST_MISSES).all()):
         return "non_finite"
     if stall_rtol is not None and len(bests) > STALL_WINDOW:
         before = bests[-1 - STALL_WINDOW]
-        if bool((before - least <= stall_rtol * before).all()):
+        if bool(((before - least <= stall_rtol * before) | ~torch.isfinite(before)).all()):
             return "stalled"
     return None

@@ -1,0 +1,145 @@
+"""The commands behind `make book`, `site`, `run`, `full`, `publish` and the notebook part of `test`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from project import (
+    BUILD,
+    ENVIRONMENT,
+    NOTEBOOKS,
+    ROOT,
+    BuildError,
+    find_notebook,
+    library_fingerprint,
+    notebook_fingerprint,
+    notebook_names,
+    read_json,
+    say,
+    write_json,
+)
+
+QUICK = BUILD / "quick"
+EXECUTED = QUICK / "notebooks"
+ROOMS = QUICK / "rooms"
+
+
+def make_room(name: str) -> Path:
+    """Make an empty project for one notebook: no results, no cached models, only itself."""
+    room = ROOMS / name
+    shutil.rmtree(room, ignore_errors=True)
+    (room / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / "_toc.yml", room)
+    shutil.copy(NOTEBOOKS / f"{name}.ipynb", room / "notebooks")
+    return room
+
+
+def compute_quick(fresh: bool, jobs: int) -> None:
+    """Run every notebook whose cells, library or pins changed since its last good quick run."""
+    from running import execute_all, raise_failures
+
+    names = notebook_names()
+    for stale in [*EXECUTED.glob("*.ipynb"), *ROOMS.glob("*")]:
+        if stale.stem not in names:
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+    stamp = QUICK / "computed.json"
+    library = library_fingerprint()
+    current = {name: [library, notebook_fingerprint(NOTEBOOKS / f"{name}.ipynb")] for name in names}
+    done = {} if fresh else read_json(stamp)
+    todo = [name for name in names if done.get(name) != current[name] or not (EXECUTED / f"{name}.ipynb").exists()]
+    if not todo:
+        say("Notebooks: nothing to compute" if names else "Notebooks: none yet")
+        return
+    say(f"Computing {len(todo)} of {len(names)} notebooks live: at most 25 seconds each, {jobs} at a time")
+    write_json(stamp, {name: done[name] for name in names if name in done and name not in todo})
+    runs = execute_all(todo, EXECUTED, {"profile": "quick"}, {name: make_room(name) for name in todo}, jobs)
+    good = {run.name: current[run.name] for run in runs if run.error is None}
+    write_json(stamp, read_json(stamp) | good)
+    raise_failures(runs, EXECUTED)
+
+
+def quick(options: argparse.Namespace) -> None:
+    from pages import build, quick_book
+
+    compute_quick(options.fresh, options.jobs)
+    public = tuple(sorted(path for path in ROOMS.glob("**/public") if path.is_dir()))
+    build(quick_book(EXECUTED, public))
+
+
+def site(options: argparse.Namespace) -> None:
+    from pages import PUBLISHED, build
+
+    say("The published book, from the saved notebooks; nothing is computed")
+    build(PUBLISHED)
+
+
+def run(options: argparse.Namespace) -> None:
+    from pages import build_alone
+    from running import run_with_parameters
+
+    output = run_with_parameters(options.notebook, options.words, "quick", BUILD / "runs", store="_build/runs/results")
+    say(f"Open {build_alone(output).as_uri()}")
+
+
+def full(options: argparse.Namespace) -> None:
+    from running import run_with_parameters
+
+    say("Computing what results/ does not hold yet; it may be stopped at any time and goes on where it was")
+    run_with_parameters(options.notebook, options.words, "full", BUILD / "full", store="results")
+
+
+def publish(options: argparse.Namespace) -> None:
+    from running import publish as publish_notebook
+
+    publish_notebook(options.notebook)
+
+
+def validate(options: argparse.Namespace) -> None:
+    """Run the saved notebooks again and compare every text output with what was saved."""
+    names = notebook_names()
+    if not names:
+        say("Saved notebooks: none yet")
+        return
+    say(f"Running {len(names)} saved notebooks again and comparing: about 10 seconds each")
+    options_of_nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
+    command = [sys.executable, "-m", "pytest", "-q", *options_of_nbval, "notebooks"]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise BuildError("a saved notebook gives another output now; if that is wanted, `make publish` it")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    quick_options = commands.add_parser("quick")
+    quick_options.add_argument("--fresh", action="store_true", help="compute every notebook again")
+    quick_options.add_argument("--jobs", type=int, default=2)
+    for name in ("site", "validate"):
+        commands.add_parser(name)
+    for name in ("run", "full", "publish"):
+        with_notebook = commands.add_parser(name, prefix_chars="\0")
+        with_notebook.add_argument("notebook")
+        with_notebook.add_argument("words", nargs="*")
+    return top
+
+
+def main() -> int:
+    os.environ.update(ENVIRONMENT)
+    options = parser().parse_args()
+    commands = {f.__name__: f for f in (quick, site, run, full, publish, validate)}
+    try:
+        if "notebook" in options:
+            find_notebook(options.notebook)
+        commands[options.command](options)
+    except BuildError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Stage a tree of pages and build it: the same steps for the published book and for the quick one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
+
+BANNER = "Quick profile, embedded data, computed on this machine. Numbers differ from the published ones."
+LEFT_OUT = shutil.ignore_patterns("tools", "__pycache__", ".*")
+
+
+@dataclass(frozen=True)
+class Book:
+    """One of the two books: the folder it is made in, its finished pages, and its inputs."""
+
+    work: Path
+    html: Path
+    notebooks: Path
+    public: tuple[Path, ...]
+    banner: str
+    only: str = ""
+
+    @property
+    def tree(self) -> Path:
+        return self.work / "tree"
+
+
+PUBLISHED = Book(BUILD / "site", BUILD / "html", NOTEBOOKS, (ROOT / "results" / "public",), "")
+
+
+def quick_book(notebooks: Path, public: tuple[Path, ...]) -> Book:
+    return Book(BUILD / "quick", BUILD / "quick" / "html", notebooks, public, BANNER)
+
+
+def _is_written(page: dict[str, Any], tree: Path) -> bool:
+    written = any((tree / f"{page['file']}{suffix}").is_file() for suffix in (".md", ".ipynb"))
+    if not written:
+        say(f"  left out: {page['file']}, which _toc.yml names and which is not there yet")
+    return written
+
+
+def _contents(book: Book) -> dict[str, Any]:
+    """Return the table of contents, of one page or of all that are written."""
+    if book.only:
+        return {"format": "jb-book", "root": f"notebooks/{book.only}"}
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
+    for part in contents["parts"]:
+        part["chapters"] = [page for page in part["chapters"] if _is_written(page, book.tree)]
+    contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+    return contents
+
+
+def stage(book: Book) -> None:
+    """Copy pages, notebooks, public files and configuration into a fresh tree."""
+    shutil.rmtree(book.tree, ignore_errors=True)
+    shutil.copytree(ROOT / "book", book.tree / "book", ignore=LEFT_OUT)
+    shutil.copy(ROOT / "CITATION.cff", book.tree)
+    (book.tree / "notebooks").mkdir()
+    for path in sorted(book.notebooks.glob("*.ipynb")):
+        shutil.copy(path, book.tree / "notebooks")
+    public = book.tree / "results" / "public"
+    public.mkdir(parents=True)
+    for folder in book.public:
+        if folder.is_dir():
+            shutil.copytree(folder, public, dirs_exist_ok=True, ignore=LEFT_OUT)
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
+    config["html"]["announcement"] = book.banner
+    (book.tree / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf8")
+    (book.tree / "_toc.yml").write_text(yaml.safe_dump(_contents(book), sort_keys=False), "utf8")
+
+
+def _run_jupyter_book(book: Book) -> None:
+    out = book.work / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    log = book.work / "build.log"
+    command = [
+        str(Path(sys.executable).parent / "jupyter-book"),
+        "build",
+        str(book.tree),
+        "--path-output",
+        str(out),
+    ]
+    # A page on its own refers to pages that are not there.
+    flags = [] if book.only else ["-W", "-n", "--keep-going"]
+    with log.open("w", encoding="utf8") as stream:
+        code = subprocess.run(
+            [*command, *flags],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            cwd=book.tree,
+        ).returncode
+    if code:
+        text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text("utf8"))
+        lines = [line for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
+        shown = "\n  ".join(line.replace(f"{book.tree}/", "") for line in lines[:20])
+        raise BuildError(f"the book did not build; all of it is in {relative(log)}\n  {shown}")
+    shutil.rmtree(book.html, ignore_errors=True)
+    (out / "_build" / "html").replace(book.html)
+    shutil.rmtree(out)
+
+
+def build(book: Book) -> None:
+    """Build a book unless its pages are already those of its staged tree; print where to open it."""
+    start = time.perf_counter()
+    stage(book)
+    stamp = book.work / "pages.json"
+    fingerprint = tree_fingerprint(book.tree, Path(__file__).parent)
+    if read_json(stamp).get("tree") == fingerprint and (book.html / "index.html").exists():
+        say("The pages are up to date.")
+    else:
+        say("Building the pages: about 10 seconds")
+        stamp.unlink(missing_ok=True)
+        _run_jupyter_book(book)
+        write_json(stamp, {"tree": fingerprint})
+        say(f"Built in {time.perf_counter() - start:.0f} s")
+    say(f"Open {(book.html / 'index.html').as_uri()}")
+
+
+def build_alone(notebook: Path) -> Path:
+    """Build one run notebook as a book of a single page and return that page."""
+    name = notebook.stem
+    book = Book(notebook.parent / "page", notebook.with_suffix(""), notebook.parent, (), "", only=name)
+    stage(book)
+    _run_jupyter_book(book)
+    return book.html / "notebooks" / f"{name}.html"

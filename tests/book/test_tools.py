@@ -1,0 +1,77 @@
+"""The build script: parameters of notebooks, failures, fingerprints, and how a saved notebook is cleaned."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import project
+import pytest
+import running
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    cell = new_code_cell('graphs: str = "karate"\nsteps: int = 3\nrtol: float = 0.5\nfast: bool = False')
+    cell.metadata["tags"] = ["parameters"]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    path = tmp_path / "trial.ipynb"
+    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def test_parameters_take_the_types_of_their_defaults(notebook):
+    words = ["-p", "graphs", "7", "-p", "steps", "5", "-p", "rtol", "1", "-p", "fast", "true"]
+    assert running.parse_parameters(notebook, words) == {"graphs": "7", "steps": 5, "rtol": 1, "fast": True}
+
+
+def test_unknown_parameter_is_named_with_the_known_ones(notebook):
+    with pytest.raises(project.BuildError, match=r"no parameter 'grphs'(.|\n)*graphs = 'karate'(.|\n)*steps = 3"):
+        running.parse_parameters(notebook, ["-p", "grphs", "davis"])
+
+
+@pytest.mark.parametrize("words", ["steps 5", "-p steps", "-p steps five", "-p fast perhaps"])
+def test_malformed_parameters_are_errors(notebook, words):
+    with pytest.raises(project.BuildError):
+        running.parse_parameters(notebook, words.split())
+
+
+def test_unknown_notebook_is_an_error():
+    with pytest.raises(project.BuildError, match="no notebook is called 'nothing'"):
+        project.find_notebook("nothing")
+
+
+def test_fingerprint_sees_cells_and_not_outputs(notebook):
+    before = project.notebook_fingerprint(notebook)
+    read = nbformat.read(notebook, as_version=4)
+    read.cells[0].outputs = [new_output("stream", name="stdout", text="3")]
+    nbformat.write(read, notebook)
+    assert project.notebook_fingerprint(notebook) == before
+    read.cells[0].source += "\n"
+    nbformat.write(read, notebook)
+    assert project.notebook_fingerprint(notebook) != before
+
+
+def test_cleaning_removes_traces_of_the_run(notebook):
+    content = json.loads(notebook.read_text("utf8"))
+    content["metadata"]["papermill"] = {"duration": 1.0}
+    content["cells"][0]["metadata"] |= {"papermill": {}, "execution": {}}
+    notebook.write_text(json.dumps(content), "utf8")
+    cleaned = running._cleaned(notebook)
+    assert "papermill" not in cleaned.metadata
+    assert cleaned.cells[0].metadata == {"tags": ["parameters"]}
+    assert cleaned.cells[0].id == content["cells"][0]["id"]
+
+
+def test_text_on_stderr_is_not_published(notebook):
+    read = nbformat.read(notebook, as_version=4)
+    read.cells[0].outputs = [new_output("stream", name="stderr", text="a warning")]
+    nbformat.write(read, notebook)
+    with pytest.raises(project.BuildError, match="cell 0 of trial wrote to stderr"):
+        running._cleaned(notebook)
+
+
+def test_failed_notebooks_are_reported_together():
+    runs = [running.Run("b", 1.0, "cell 2 raised ValueError: no"), running.Run("a", 1.0, None)]
+    with pytest.raises(project.BuildError, match=r"1 of 2 notebooks failed\n  b: cell 2 raised ValueError: no"):
+        running.raise_failures(runs, project.BUILD)
