@@ -65,7 +65,11 @@ def run_plenoptic(model: ml.GNN, graph: Data, layer: int, start: Tensor, steps: 
         warnings.simplefilter("ignore")
         began = time.perf_counter()
         metamer = plenoptic.Metamer(
-            graph.x[None, None], wrapped, relative_loss, penalty_function=lambda x: 0 * x[0, 0, 0, 0], penalty_lambda=0.0
+            graph.x[None, None],
+            wrapped,
+            relative_loss,
+            penalty_function=lambda x: 0 * x[0, 0, 0, 0],
+            penalty_lambda=0.0,
         )
         metamer.setup(start[None, None].clone(), optimizer_kwargs={"lr": learning_rate})
         wrapped.times.clear()
@@ -79,9 +83,7 @@ def run_plenoptic(model: ml.GNN, graph: Data, layer: int, start: Tensor, steps: 
 def run_ours(model: ml.GNN, graph: Data, layer: int, start: Tensor, steps: int, solver: object) -> Timeline:
     """find_metamer; what is not spent in the loop is spent before it."""
     began = time.perf_counter()
-    found = ml.find_metamer(
-        model, graph, layer=layer, start=start, solver=solver, max_steps=steps, rtol=TOLERANCES[-1]
-    )
+    found = ml.find_metamer(model, graph, layer=layer, start=start, solver=solver, max_steps=steps, rtol=TOLERANCES[-1])
     total = time.perf_counter() - began
     loop = found.history["seconds"].to_numpy()
     return found.history["loss"].to_numpy(), loop + (total - loop[-1])
@@ -126,7 +128,9 @@ def main() -> None:
                 for tolerance in TOLERANCES:
                     seconds, evaluations = reached(timeline, tolerance)
                     rows.append([act, layer, tolerance, name, rate, seconds, evaluations, float(timeline[0].min())])
-                print(f"{act} layer {layer} {name} {rate}: {timeline[0].min():.1e} in {timeline[1][-1]:.1f} s", flush=True)
+                print(
+                    f"{act} layer {layer} {name} {rate}: {timeline[0].min():.1e} in {timeline[1][-1]:.1f} s", flush=True
+                )
     columns = ["act", "layer", "tolerance", "contender", "learning_rate", "seconds", "evaluations", "least_loss"]
     report(pd.DataFrame(rows, columns=columns))
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+# Raised whenever training computes something else.
+TRAINING_RECIPE = 1
+
 
 def project_root(start: str | Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: here) that holds `_toc.yml`."""
@@ -115,3 +118,43 @@ def cached_state(
     torch.save(dict(build()), buffer)
     write_atomic(path, buffer.getvalue())
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def trained_model(
+    architecture: str, graph: Any, *, seed: int, hidden_channels: int = 64, num_layers: int = 2, epochs: int = 200
+) -> tuple[Any, float]:
+    """Train a model on a graph, or fetch it if that was done before.
+
+    Args:
+        architecture: convolution, or `package.module:factory`; see `models.build_model`.
+        graph: Data with labels and a training mask.
+        seed: seed of the training.
+        hidden_channels, num_layers: shape of a model of ours.
+        epochs: 0 gives the model untrained, with the seed's fresh parameters.
+
+    Returns:
+        The model in evaluation mode, and its test accuracy.
+    """
+    import torch
+
+    from metamerlib.capture import call
+    from metamerlib.models import build_model
+    from metamerlib.training import accuracy, reset_parameters, train
+
+    model = build_model(architecture, graph, hidden_channels=hidden_channels, num_layers=num_layers)
+    if epochs == 0:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            reset_parameters(model)
+        with torch.no_grad():
+            return model.eval(), accuracy(call(model.eval(), graph), graph, "test_mask")
+
+    def build() -> dict[str, Any]:
+        fit = train(model, graph, epochs=epochs, seed=seed)
+        return {"test_accuracy": fit.test_accuracy, **fit.model.state_dict()}
+
+    settings = {"architecture": architecture, "shape": [hidden_channels, num_layers], "seed": seed, "epochs": epochs}
+    state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
+    test_accuracy = float(state.pop("test_accuracy"))
+    model.load_state_dict(state)
+    return model.eval(), test_accuracy

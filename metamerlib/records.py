@@ -32,6 +32,7 @@ from metamerlib.cache import canonical_json, settings_hash, write_atomic
 from metamerlib.cache import graph_hash as graph_hash
 from metamerlib.cache import project_root as project_root
 from metamerlib.cache import store_folder as store_folder
+from metamerlib.cache import trained_model as trained_model
 from metamerlib.findings import VERDICTS as VERDICTS
 from metamerlib.findings import check as check
 from metamerlib.findings import claim as claim

@@ -92,7 +92,7 @@ def row_space(model: nn.Module, num_features: int) -> RowSpace | None:
     return RowSpace(rows[:rank].T.contiguous().to(stacked.dtype), scale.to(stacked.dtype))
 
 
-def sees_only(probe: Probe, space: RowSpace, inputs: list[tuple[Data, Tensor]]) -> bool:
+def sees_only(probe: Probe, space: RowSpace, inputs: list[tuple[Data, Tensor]], *, complete: bool = False) -> bool:
     """Test whether the recorded layer depends on the features only through the row space.
 
     A projected copy must reproduce the activations of every graph given, one of them far from the reference.
@@ -102,13 +102,17 @@ def sees_only(probe: Probe, space: RowSpace, inputs: list[tuple[Data, Tensor]]) 
         probe: Records the layer of the full model.
         space: The row space to be tested.
         inputs: Graphs for the full model, each with its coordinates ``[N, r]``.
+        complete: Whether the model's output must depend on no more either.
     """
     try:
         twin = projected(probe, space)
         with torch.no_grad():
             for graph, coordinates in inputs:
-                seen = twin(with_features(graph, coordinates), complete=False)
-                if not agree(seen.activation, probe(graph, complete=False).activation):
+                seen = twin(with_features(graph, coordinates), complete=complete)
+                full = probe(graph, complete=complete)
+                if not agree(seen.activation, full.activation):
+                    return False
+                if seen.output is not None and full.output is not None and not agree(seen.output, full.output):
                     return False
     except Exception:  # a foreign model may refuse the other width in any way
         return False

@@ -14,9 +14,7 @@ def brute_force_log_odds(graph, i):
     score = {0: 0.0, 1: 0.0}
     for label in (0, 1):
         mean = graph.mu.double() if label else -graph.mu.double()
-        score[label] += float(
-            torch.distributions.Normal(mean, graph.sigma).log_prob(graph.x[i].double()).sum()
-        )
+        score[label] += float(torch.distributions.Normal(mean, graph.sigma).log_prob(graph.x[i].double()).sum())
         for j in range(graph.num_nodes):
             if j != i:
                 chance = graph.p if int(graph.y[j]) == label else graph.q

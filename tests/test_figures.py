@@ -39,9 +39,7 @@ def published(store, **changes):
 
 
 def test_import_does_not_load_torch():
-    code = (
-        "import sys, metamerlib.figures; sys.exit('torch' in sys.modules or 'torch_geometric' in sys.modules)"
-    )
+    code = "import sys, metamerlib.figures; sys.exit('torch' in sys.modules or 'torch_geometric' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -92,9 +90,7 @@ def test_two_processes_publish_the_same_bytes(tmp_path):
     files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("fig-*"))
     assert len(files) == 10
     differing = [
-        str(file)
-        for file in files
-        if (tmp_path / "1" / file).read_bytes() != (tmp_path / "2" / file).read_bytes()
+        str(file) for file in files if (tmp_path / "1" / file).read_bytes() != (tmp_path / "2" / file).read_bytes()
     ]
     assert differing == []
 

@@ -125,9 +125,7 @@ def test_cleaning_counts_what_it_changes():
 
 
 def test_a_graph_without_edges_stays_one():
-    empty = Data(
-        x=torch.ones(3, 1), edge_index=torch.empty(2, 0, dtype=torch.long), edge_attr=torch.empty(0, 2)
-    )
+    empty = Data(x=torch.ones(3, 1), edge_index=torch.empty(2, 0, dtype=torch.long), edge_attr=torch.empty(0, 2))
     graph = graphs._simple(empty, "empty")
     assert graph.edge_index.shape == (2, 0) and graph.edge_attr.shape == (0, 2)
 
@@ -153,9 +151,7 @@ def test_available_graphs_names_every_graph_once():
 @pytest.mark.parametrize("name", ["Cora", "DBLP", "Actor", "tolokers"])
 def test_missing_files_without_network(name, tmp_path, offline):
     start = time.monotonic()
-    with pytest.raises(
-        FileNotFoundError, match=rf"To load {name}, put .*METAMERLIB_DATA.*karate, davis"
-    ) as caught:
+    with pytest.raises(FileNotFoundError, match=rf"To load {name}, put .*METAMERLIB_DATA.*karate, davis") as caught:
         ml.load_graph(name, root=tmp_path / "data")
     assert str(tmp_path) in str(caught.value) and "allows no network" in str(caught.value)
     assert not (tmp_path / "data").exists() and time.monotonic() - start < 5
@@ -235,9 +231,7 @@ def test_unknown_pickles_stay_closed(tmp_path, offline):
     raw.mkdir(parents=True)
     for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index"):
         (raw / f"ind.cora.{part}").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(
-        ValueError, match=r"ind\.cora\.x is a pickle.*SHA-256 .*expected 23cfa55d.*trust_pickles=True"
-    ):
+    with pytest.raises(ValueError, match=r"ind\.cora\.x is a pickle.*SHA-256 .*expected 23cfa55d.*trust_pickles=True"):
         ml.load_graph("Cora", root=tmp_path)
     with pytest.raises(pytest.fail.Exception, match="a pickle was opened"):
         ml.load_graph("Cora", root=tmp_path, trust_pickles=True)

@@ -28,11 +28,7 @@ CONVS = {
     "appnp": (lambda: APPNP(4, 0.1), True),
     "reversed": (lambda: GCNConv(5, 3, flow="target_to_source"), True),
 }
-CASES = [(name, False) for name in CONVS] + [(name, True) for name, (_, takes_weights) in CONVS.items() if takes_weights]
-    (name, weighted)
-    for name, (_, takes_weights) in CONVS.items()
-    for weighted in ([False, True] if takes_weights else [False])
-]
+CASES = [(name, False) for name in CONVS] + [(name, True) for name, (_, takes) in CONVS.items() if takes]
 
 
 def features(num_nodes=34, width=5):

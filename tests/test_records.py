@@ -27,9 +27,7 @@ def table_bytes(store, name="demo"):
 
 
 def test_import_does_not_load_torch():
-    code = (
-        "import sys, metamerlib.records; sys.exit('torch' in sys.modules or 'torch_geometric' in sys.modules)"
-    )
+    code = "import sys, metamerlib.records; sys.exit('torch' in sys.modules or 'torch_geometric' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -228,9 +226,7 @@ def test_unreadable_table_is_named_and_kept(tmp_path):
 
 def test_parameters_of_mixed_types_are_refused_before_computing(tmp_path):
     with pytest.raises(TypeError, match="column 'seed'"):
-        records.compute(
-            square, [{"graph": "a", "seed": 0}, {"graph": "a", "seed": "all"}], **settings(tmp_path)
-        )
+        records.compute(square, [{"graph": "a", "seed": 0}, {"graph": "a", "seed": "all"}], **settings(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -252,9 +248,7 @@ def test_check_raises_its_text():
 
 
 def test_claims_pass_whatever_the_verdict(capsys):
-    rows = [
-        records.claim(f"c{i}", "text", 0.5, 0.1, 0.9, verdict) for i, verdict in enumerate(records.VERDICTS)
-    ]
+    rows = [records.claim(f"c{i}", "text", 0.5, 0.1, 0.9, verdict) for i, verdict in enumerate(records.VERDICTS)]
     rows.append(records.claim("late", "text", math.nan, math.nan, math.nan, "not tested"))
     assert capsys.readouterr().out.splitlines()[-1] == "late: not tested: text"
     assert records.claims_table(rows)["verdict"].tolist() == [*records.VERDICTS, "not tested"]
@@ -309,9 +303,7 @@ def test_cached_state_is_built_once_per_setting(tmp_path):
 
     for seed in (0, 0, 1):
         state = records.cached_state(1, "aa", {"conv": "gcn", "seed": seed}, build, tmp_path)
-        assert (
-            torch.equal(state["weight"], torch.eye(2, dtype=torch.float64)) and state["test_accuracy"] == 0.75
-        )
+        assert torch.equal(state["weight"], torch.eye(2, dtype=torch.float64)) and state["test_accuracy"] == 0.75
     assert len(built) == 2
     records.cached_state(2, "aa", {"conv": "gcn", "seed": 0}, build, tmp_path)
     assert len(built) == 3 and len(list(tmp_path.iterdir())) == 3

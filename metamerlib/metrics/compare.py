@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.capture import Forward, Probe, Recording
+from metamerlib.capture import Forward, Probe, Recording, with_features
 from metamerlib.metrics import features, matching, structure
 from metamerlib.metrics.consistency import consistency, excess_invariance
 from metamerlib.metrics.null_distribution import (
@@ -21,6 +21,7 @@ from metamerlib.metrics.null_distribution import (
     standard_draws,
 )
 from metamerlib.metrics.verdict import is_metamer
+from metamerlib.rowspace import projected, row_space, sees_only
 
 if TYPE_CHECKING:
     from metamerlib.metamer import Metamer
@@ -85,7 +86,8 @@ def compare(
     probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
-        draws = standard_draws(probe, metamer.reference, reference, start=start, draws=null_draws, seed=seed)
+        seen, graph = _as_the_model_sees(probe, metamer, reference)
+        draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
         scores = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
@@ -97,6 +99,21 @@ def compare(
     verdict = is_metamer(scores, null)
     scores |= {name: getattr(verdict, name) for name in vars(verdict) if name.startswith("null_max")}
     return pd.Series(scores | {"is_metamer": verdict.is_metamer}, dtype=object)
+
+
+def _as_the_model_sees(probe: Probe, metamer: "Metamer", recording: Recording) -> tuple[Probe, Data]:
+    """Return a probe and the reference in row-space coordinates, where the whole model reads no more than these.
+
+    Hundreds of forward passes on r coordinates instead of F features give the same null, sooner.
+    """
+    reference = metamer.reference
+    space = row_space(probe.model, reference.num_features)
+    if space is not None:
+        graphs = [(graph, space.coordinates(graph.x)) for graph in (reference, metamer.start)]
+        small = with_features(reference, graphs[0][1])
+        if sees_only(probe, space, graphs, complete=True):
+            return projected(probe, space), small
+    return probe, reference
 
 
 def _beside(model: nn.Module, metamer: "Metamer") -> "Metamer":

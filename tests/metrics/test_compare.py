@@ -131,9 +131,7 @@ def test_a_forward_of_ones_own(graph, model, metamer):
     def forward(model, data):
         return model(data.x, data.edge_index)
 
-    assert ml.compare(model, metamer, forward=forward, null_draws=2).equals(
-        ml.compare(model, metamer, null_draws=2)
-    )
+    assert ml.compare(model, metamer, forward=forward, null_draws=2).equals(ml.compare(model, metamer, null_draws=2))
 
 
 def test_no_draws_leave_the_start_alone(model, metamer):

@@ -117,9 +117,7 @@ def test_scores_do_not_depend_on_the_order_of_nodes():
         assert measure(OTHER[order], BINARY[order]) == pytest.approx(measure(OTHER, BINARY))
 
 
-@pytest.mark.parametrize(
-    "measure", [features.feature_cosine, features.feature_jaccard, features.retrieval_rank]
-)
+@pytest.mark.parametrize("measure", [features.feature_cosine, features.feature_jaccard, features.retrieval_rank])
 def test_shapes_must_agree(measure):
     with pytest.raises(ValueError, match=r"got features of shape \[30, 11\] beside \[30, 12\]"):
         measure(REAL[:, 1:], REAL)

@@ -23,9 +23,7 @@ from metamerlib.metrics.null_distribution import (
 
 def to_data(graph, seed=0):
     data = from_networkx(graph)
-    data.x = torch.randn(
-        data.num_nodes, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
+    data.x = torch.randn(data.num_nodes, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return data
 
 
@@ -42,9 +40,7 @@ GRAPH = to_data(nx.gnm_random_graph(40, 100, seed=0))
 def test_every_draw_is_scored_as_a_metamer_is():
     reference = neighbour_sums(GRAPH)
     nodes = torch.arange(10, 30)
-    table = null_distribution(
-        {"shuffled": shuffled_features(neighbour_sums, GRAPH, draws=3)}, reference, nodes
-    )
+    table = null_distribution({"shuffled": shuffled_features(neighbour_sums, GRAPH, draws=3)}, reference, nodes)
     assert table["kind"].tolist() == ["shuffled"] * 3 and table["draw"].tolist() == [0, 1, 2]
     for row, draw in zip(table.itertuples(), shuffled_features(neighbour_sums, GRAPH, draws=3), strict=True):
         found, target = (each.activation[nodes].numpy() for each in (draw, reference))
@@ -105,11 +101,7 @@ def test_rewiring_keeps_degrees_and_simplicity_and_forgets_the_edges():
     list(rewired_edges(lambda graph: graphs.append(graph), GRAPH, draws=4))
     known = set(to_networkx(GRAPH, to_undirected=True).edges)
     for graph in graphs:
-        assert (
-            is_undirected(graph.edge_index)
-            and not graph.has_self_loops()
-            and graph.is_coalesced() is not None
-        )
+        assert is_undirected(graph.edge_index) and not graph.has_self_loops() and graph.is_coalesced() is not None
         assert graph.coalesce().num_edges == GRAPH.num_edges
         assert torch.equal(graph.edge_index[0].bincount(), GRAPH.edge_index[0].bincount())
         assert torch.equal(graph.x, GRAPH.x)
@@ -126,9 +118,7 @@ def test_rewiring_carries_weights_along():
 
 
 def check_weights(graph, rewired):
-    weights = {
-        (u, v): w for u, v, w in zip(*rewired.edge_index.tolist(), rewired.edge_weight.tolist(), strict=True)
-    }
+    weights = {(u, v): w for u, v, w in zip(*rewired.edge_index.tolist(), rewired.edge_weight.tolist(), strict=True)}
     assert all(weights[u, v] == weights[v, u] for u, v in weights)
     assert sorted(weights.values()) == sorted(graph.edge_weight.tolist())
 
