@@ -20,7 +20,7 @@ class Adam:
         learning_rate: Step size in units of the coordinates.
     """
 
-    learning_rate: float = 0.03
+    learning_rate: float = 0.003
 
     def iterate(self, problem: Problem) -> Iterator[tuple[Tensor, Evaluation]]:
         """Yield each position ``[B, n, r]`` with its evaluation."""
