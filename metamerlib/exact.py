@@ -62,15 +62,15 @@ def nullspace_metamer(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(graph.x.shape, generator=generator, dtype=graph.x.dtype).to(graph.x.device)
     start = with_features(graph, graph.x.mean(0) + graph.x.std(0, correction=0) * noise)
+    if space is not None and space.rank == num_features:
+        raise ValueError(
+            f"no null space: the first linear maps have rank r = {space.rank} and there are F = {num_features} "
+            "features; use find_metamer, or a model narrower than its input"
+        )
     if space is None or not sees_only(probe, space, [(g, space.coordinates(g.x)) for g in (graph, start)]):
         raise ValueError(
             "this model does not read the features through linear maps alone, so its null space is unknown; "
             "use find_metamer"
-        )
-    if space.rank == num_features:
-        raise ValueError(
-            f"no null space: the first linear maps have rank r = {space.rank} and there are F = {num_features} "
-            "features; use find_metamer, or a model narrower than its input"
         )
     found = with_features(graph, graph.x + space.invisible(start.x - graph.x))
     history = pd.DataFrame({"step": [], "loss": [], "seconds": []})

@@ -203,7 +203,7 @@ def find_metamer(
     starts = feature_starts(graph, free, start, num_restarts, seed)
     reduce = not isinstance(chosen, Adam)
     problem = feature_problem(probe, graph, target, starts, free, reduce=reduce)
-    if not reduce and slope is None:
+    if not reduce:
         problem = replace(problem, target=replace(target, active=None))
     run = solve_graduated if reduce else solve
     solution = run(problem, chosen, max_steps=max_steps or steps, rtol=rtol, stall_rtol=stall_rtol)
