@@ -11,43 +11,9 @@ import metamerlib as ml
 from metamerlib.capture import Probe, with_features
 from metamerlib.models import CONVOLUTIONS, NORMS, RESIDUALS
 from metamerlib.solvers import LBFGS, Adam
+from tests.metamer_tools import WIDTH, check_honest, features, gnn
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-WIDTH = 40
-
-
-def features(seed=0, rows=34, width=WIDTH):
-    return torch.randn(rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def gnn(**changes):
-    torch.manual_seed(0)
-    sizes = dict(conv="gcn", in_channels=WIDTH, hidden_channels=8, out_channels=3, num_layers=2)
-    return ml.GNN(**{**sizes, **changes}).double()
-
-
-@pytest.fixture
-def graph():
-    return with_features(ml.load_graph("karate").clone(), features(100))
-
-
-def loss_of(model, m, layer):
-    """Return the loss by its definition, with nothing but the model and the graphs."""
-    found, wanted = (Probe(model, layer)(g).activation for g in (m.graph, m.reference))
-    if m.nodes is not None:
-        found, wanted = found[m.nodes], wanted[m.nodes]
-    return ((found - wanted).square().sum() / wanted.square().sum()).item()
-
-
-def check_honest(model, m, layer, rtol=1e-4):
-    assert m.loss == pytest.approx(loss_of(model, m, layer), rel=1e-6, abs=1e-28)
-    assert m.relative_error == math.sqrt(m.loss)
-    assert (m.status == "converged") == (m.loss <= rtol)
-    assert m.status in ("converged", "stalled", "max_steps")
-    difference = (m.activation - m.target).square().sum() / m.target.square().sum()
-    assert difference.item() == pytest.approx(m.loss, rel=1e-6, abs=1e-28)
-    assert m.loss <= m.history.loss.min() * (1 + 1e-6) + 1e-28
-    assert torch.equal(m.graph.edge_index, m.reference.edge_index)
 
 
 # Attention and GIN's inner ReLU make curved problems that need more steps; all others converge.

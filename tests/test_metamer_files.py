@@ -8,24 +8,7 @@ import torch
 from torch import nn
 
 import metamerlib as ml
-from metamerlib.capture import with_features
-
-WIDTH = 40
-
-
-def features(seed=0, rows=34, width=WIDTH):
-    return torch.randn(rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def gnn(**changes):
-    torch.manual_seed(0)
-    sizes = dict(conv="gcn", in_channels=WIDTH, hidden_channels=8, out_channels=3, num_layers=2)
-    return ml.GNN(**{**sizes, **changes}).double()
-
-
-@pytest.fixture
-def graph():
-    return with_features(ml.load_graph("karate").clone(), features(100))
+from tests.metamer_tools import WIDTH, features, gnn
 
 
 class Narrow(nn.Module):

@@ -1,7 +1,5 @@
 """Models that a user brings, unmodified."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,38 +8,8 @@ from torch_geometric.nn import GATConv, GCNConv, SGConv
 from torch_geometric.nn.models import GAT, GCN, GIN, GraphSAGE
 
 import metamerlib as ml
-from metamerlib.capture import Probe, with_features
 from metamerlib.solvers import Adam
-
-WIDTH = 40
-
-
-def features(seed=0, rows=34, width=WIDTH):
-    return torch.randn(rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture
-def graph():
-    return with_features(ml.load_graph("karate").clone(), features(100))
-
-
-def loss_of(model, m, layer):
-    """Return the loss by its definition, with nothing but the model and the graphs."""
-    found, wanted = (Probe(model, layer)(g).activation for g in (m.graph, m.reference))
-    if m.nodes is not None:
-        found, wanted = found[m.nodes], wanted[m.nodes]
-    return ((found - wanted).square().sum() / wanted.square().sum()).item()
-
-
-def check_honest(model, m, layer, rtol=1e-4):
-    assert m.loss == pytest.approx(loss_of(model, m, layer), rel=1e-6, abs=1e-28)
-    assert m.relative_error == math.sqrt(m.loss)
-    assert (m.status == "converged") == (m.loss <= rtol)
-    assert m.status in ("converged", "stalled", "max_steps")
-    difference = (m.activation - m.target).square().sum() / m.target.square().sum()
-    assert difference.item() == pytest.approx(m.loss, rel=1e-6, abs=1e-28)
-    assert m.loss <= m.history.loss.min() * (1 + 1e-6) + 1e-28
-    assert torch.equal(m.graph.edge_index, m.reference.edge_index)
+from tests.metamer_tools import WIDTH, check_honest, features
 
 
 def test_metamer_of_the_identity_is_the_reference(graph):
