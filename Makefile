@@ -8,6 +8,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 JOBS ?= 2
 NOTEBOOK ?=
+SHARDS ?= $(JOBS)
 ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -19,7 +20,7 @@ export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
-.PHONY: help install book site run publish full test lint unit clean distclean
+.PHONY: help install book site run publish full sweep snakemake browser test lint unit clean distclean
 
 help:
 	@echo 'make book                    set up, compute every notebook live on small embedded graphs, build _build/quick/html'
@@ -27,6 +28,8 @@ help:
 	@echo 'make run NOTEBOOK=name ARGS="-p graphs karate"'
 	@echo '                             run one notebook with parameters of your own; kept, with its page, in _build/runs'
 	@echo 'make full NOTEBOOK=name      compute what is missing on the real graphs and add it to results/'
+	@echo 'make sweep NOTEBOOK=name SHARDS=8'
+	@echo '                             the same, its points shared out over JOBS processes (Snakefile: over a cluster)'
 	@echo 'make publish NOTEBOOK=name   rerun a notebook on results/ and save it in place, outputs and all'
 	@echo 'make test                    lint, types, both books, saved notebooks, unit tests'
 	@echo 'make clean                   remove _build/ (make distclean: the virtual environment too)'
@@ -61,6 +64,15 @@ run: $(INSTALLED)
 full: $(INSTALLED)
 	@$(BUILD) full "$(NOTEBOOK)" $(ARGS)
 
+sweep: snakemake
+	@$(BUILD) sweep "$(NOTEBOOK)" "$(SHARDS)" "$(JOBS)" $(ARGS)
+
+snakemake: $(INSTALLED)
+	@$(PY) -c 'import snakemake' 2>/dev/null || { echo 'Installing Snakemake: under a minute'; \
+	  $(PY) -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[sweep]' \
+	  > $(VENV)/sweep.log 2>&1 || { tail -n 25 $(VENV)/sweep.log; \
+	  echo 'The installation failed: its last lines are above, all of them in $(VENV)/sweep.log'; exit 1; }; }
+
 publish: $(INSTALLED)
 	@$(BUILD) publish "$(NOTEBOOK)"
 
@@ -73,8 +85,21 @@ lint: $(INSTALLED)
 unit: $(INSTALLED)
 	@$(PY) -m pytest -q -n $(JOBS) --ignore=tests/book
 
+# Without a browser the tests that need one are skipped, so nothing here is an error.
+browser: $(INSTALLED)
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null 2>&1 && exit 0; done; \
+	if [ "$$(id -u)" = 0 ]; then root=; else root='sudo -n'; fi; \
+	if command -v apt-get > /dev/null 2>&1 && $$root true 2> /dev/null; then \
+	  echo 'Installing Chromium for the tests of the pages: a minute or two'; \
+	  { $$root timeout 120 apt-get -q update; \
+	    $$root timeout 300 env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends chromium; \
+	  } > $(VENV)/browser.log 2>&1 && exit 0; \
+	  echo 'Chromium could not be installed (see $(VENV)/browser.log).'; \
+	fi; \
+	echo 'There is no Chromium here: the tests of the pages in a browser are skipped.'
+
 # Both books first, so that the last line printed is the one that closes the tests.
-test: lint
+test: lint browser
 	@$(BUILD) quick --fresh --jobs $(JOBS)
 	@$(BUILD) site
 	@$(BUILD) validate
@@ -82,7 +107,7 @@ test: lint
 	@METAMERLIB_BOOKS_BUILT=1 $(PY) -m pytest -q -n $(JOBS) $(ARGS)
 
 clean:
-	rm -rf _build
+	rm -rf _build .snakemake
 
 distclean: clean
 	rm -rf .venv

@@ -33,6 +33,7 @@ from metamerlib.cache import graph_hash as graph_hash
 from metamerlib.cache import project_root as project_root
 from metamerlib.cache import store_folder as store_folder
 from metamerlib.cache import trained_model as trained_model
+from metamerlib.dictionary import describe as describe
 from metamerlib.findings import VERDICTS as VERDICTS
 from metamerlib.findings import check as check
 from metamerlib.findings import claim as claim
@@ -41,6 +42,7 @@ from metamerlib.findings import mean_interval as mean_interval
 
 Row = dict[str, Any]
 _OWN_COLUMNS = ("key", "recipe", "error")
+SHARD_VARIABLE = "METAMERLIB_SHARD"
 
 
 def grid(**axes: Iterable[Any]) -> list[Row]:
@@ -76,7 +78,7 @@ def compute(
     name: str,
     recipe: int,
     store: str | Path,
-    shard: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Call `function(**point)` for every point that the store does not hold yet.
@@ -85,47 +87,64 @@ def compute(
     next call. KeyboardInterrupt and SystemExit end the call, and the next one resumes.
 
     Args:
-        function: returns a dict (one row) or a list of dicts or DataFrame (several), deterministic.
+        function: returns a dict (one row) or a list of dicts or DataFrame (several), deterministic; a plain
+            function, whose name the table keeps.
         points: see `grid`.
         name: of the experiment and its table.
         recipe: points of another recipe are computed anew and replaced.
         store: folder of the tables.
-        shard: (i, n) computes only points whose key is i mod n and leaves merging to a later call.
+        shard: (i, n) computes only points whose key is i mod n, and leaves merging to a later call without
+            one; default: "i/n" of the environment variable METAMERLIB_SHARD, else everything. Shards may run
+            at once on one store.
         progress: write lines to the terminal, never to a notebook's output.
 
     Returns:
-        The rows of the points asked for, sorted by key: key, recipe, parameters, results, error.
+        The rows of the points asked for, sorted by key: key, recipe, parameters, results, error. A shard
+        returns those of its points that did not fail.
     """
-    index, count = shard
-    if not 0 <= index < count:
-        raise ValueError(f"shard is {shard}; expected (i, n) with 0 <= i < n")
+    index, count = _shard(shard)
     asked = {point_key(point, experiment=name, recipe=recipe): dict(point) for point in points}
     asked = {key: point for key, point in asked.items() if int(key, 16) % count == index}
     _table([_row(key, recipe, point, {}) for key, point in asked.items()])
     held = _collect(name, store, recipe)
     todo = [key for key in asked if not held.finished(key)]
-    say = _terminal_writer(name, len(todo)) if progress else lambda done, error: None
+    title = name if count == 1 else f"{name}, shard {index}/{count}"
+    say = _terminal_writer(title, len(todo)) if progress else lambda done, error: None
     for done, key in enumerate(todo, start=1):
         table = _compute_point(function, asked[key], key, recipe, f"{index}/{count}")
         _write_parquet(_point_folder(name, store) / f"{key}.parquet", table)
         say(done, next((error for error in table["error"].to_pylist() if error is not None), None))
-    if count == 1 and _point_folder(name, store).is_dir():
-        merge(name, store, recipe=recipe)
+    renamed = held.rows and held.function != function.__name__
+    if count == 1 and (renamed or _point_folder(name, store).is_dir()):
+        merge(name, store, recipe=recipe, function=function.__name__)
     held = _collect(name, store, recipe)
-    rows = [row for key in sorted(asked) for row in held.rows.get(key, [])]
+    # A notebook that judges its rows is to fail where they are merged, not in the middle of a shard.
+    rows = [row for key in sorted(asked) if count == 1 or held.finished(key) for row in held.rows.get(key, [])]
     return _table(rows, held.parameters).to_pandas()
 
 
-def merge(name: str, store: str | Path, *, recipe: int) -> Path:
+def _shard(shard: tuple[int, int] | None) -> tuple[int, int]:
+    text = os.environ.get(SHARD_VARIABLE) or "0/1"
+    if shard is None and not re.fullmatch(r"\d+/\d+", text):
+        raise ValueError(f"{SHARD_VARIABLE} is {text!r}; expected i/n with 0 <= i < n")
+    index, count = shard or map(int, text.split("/"))
+    if not 0 <= index < count:
+        raise ValueError(f"shard is {(index, count)}; expected (i, n) with 0 <= i < n")
+    return index, count
+
+
+def merge(name: str, store: str | Path, *, recipe: int, function: str | None = None) -> Path:
     """Merge finished points into the result table and the run table, and return the former's path.
 
-    The table keeps every point of this recipe, asked for lately or not; delete it to start anew.
+    The table keeps every point of this recipe, asked for lately or not; delete it to start anew. Its
+    metadata holds the name of the function that computed it, by default the one its points name.
     Let only one process merge a table at a time.
     """
     held = _collect(name, store, recipe)
     keys = sorted(held.rows)
     path = Path(store) / f"{name}.parquet"
-    _write_parquet(path, _table([row for key in keys for row in held.rows[key]], held.parameters))
+    rows = [row for key in keys for row in held.rows[key]]
+    _write_parquet(path, _table(rows, held.parameters, function or held.function))
     runs = [held.runs[key] for key in keys if key in held.runs]
     _write_parquet(Path(store) / f"{name}.runs.parquet", pa.Table.from_pylist(runs))
     for file in held.files:
@@ -157,6 +176,7 @@ class _Held:
     rows: dict[str, list[Row]] = field(default_factory=dict)
     runs: dict[str, Row] = field(default_factory=dict)
     parameters: set[str] = field(default_factory=set)
+    function: str = ""
     files: list[Path] = field(default_factory=list)
 
     def finished(self, key: str) -> bool:
@@ -178,6 +198,7 @@ def _collect(name: str, store: str | Path, recipe: int) -> _Held:
         if rows:
             held.rows.update({key: list(group) for key, group in itertools.groupby(rows, lambda row: row["key"])})
             held.parameters.update(json.loads(source.schema.metadata[b"parameters"]))
+            held.function = source.schema.metadata.get(b"function", b"").decode()
             if b"run" in source.schema.metadata:
                 held.runs[rows[0]["key"]] = json.loads(source.schema.metadata[b"run"])
     return held
@@ -191,10 +212,11 @@ def _compute_point(function: Callable[..., Any], point: Row, key: str, recipe: i
         records = [records] if isinstance(records, Mapping) else list(records)
         if not records:
             raise ValueError("the function returned no rows")
-        table = _table([_row(key, recipe, point, record) for record in records], point)
+        table = _table([_row(key, recipe, point, record) for record in records], point, function.__name__)
     except Exception as error:
         message = re.sub(r"0x[0-9a-f]+", "0x", str(error)).strip().split("\n")[0]
-        table = _table([_row(key, recipe, point, {}, f"{type(error).__name__}: {message}")], point)
+        row = _row(key, recipe, point, {}, f"{type(error).__name__}: {message}")
+        table = _table([row], point, function.__name__)
     run = {
         "key": key,
         "seconds": time.perf_counter() - start,
@@ -218,7 +240,7 @@ def _row(key: str, recipe: int, point: Row, result: Mapping[str, Any], error: st
     return {"key": key, "recipe": recipe, **point, **nested, **values, "error": error}
 
 
-def _table(rows: list[Row], parameters: Iterable[str] = ()) -> pa.Table:
+def _table(rows: list[Row], parameters: Iterable[str] = (), function: str = "") -> pa.Table:
     # Columns go by name, not by first appearance, so that they do not depend on what came first.
     inputs = sorted(parameters)
     results = sorted({name for row in rows for name in row} - {*inputs, *_OWN_COLUMNS})
@@ -232,7 +254,8 @@ def _table(rows: list[Row], parameters: Iterable[str] = ()) -> pa.Table:
             columns[name] = pa.array(values, type=types.get(name), from_pandas=text)
         except pa.ArrowException as error:
             raise TypeError(f"column {name!r} mixes types or holds no plain values: {error}") from error
-    return pa.table(columns).replace_schema_metadata({b"parameters": json.dumps(inputs).encode()})
+    about = {b"parameters": json.dumps(inputs).encode(), b"function": function.encode()}
+    return pa.table(columns).replace_schema_metadata(about)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The commands behind `make book`, `site`, `run`, `full`, `publish` and the notebook part of `test`."""
+"""The commands behind `make book`, `site`, `run`, `full`, `sweep`, `publish` and the notebook part of `test`."""
 
 from __future__ import annotations
 
@@ -93,6 +93,18 @@ def full(options: argparse.Namespace) -> None:
     run_with_parameters(options.notebook, options.words, "full", BUILD / "full", store="results")
 
 
+def shard(options: argparse.Namespace) -> None:
+    from sweeping import compute_shard
+
+    compute_shard(options.notebook, options.words)
+
+
+def sweep(options: argparse.Namespace) -> None:
+    from sweeping import sweep as sweep_notebook
+
+    sweep_notebook(options.notebook, options.words)
+
+
 def publish(options: argparse.Namespace) -> None:
     from running import publish as publish_notebook
 
@@ -120,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     quick_options.add_argument("--jobs", type=int, default=2)
     for name in ("site", "validate"):
         commands.add_parser(name)
-    for name in ("run", "full", "publish"):
+    for name in ("run", "full", "shard", "sweep", "publish"):
         with_notebook = commands.add_parser(name, prefix_chars="\0")
         with_notebook.add_argument("notebook")
         with_notebook.add_argument("words", nargs="*")
@@ -130,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     os.environ.update(ENVIRONMENT)
     options = parser().parse_args()
-    commands = {f.__name__: f for f in (quick, site, run, full, publish, validate)}
+    commands = {f.__name__: f for f in (quick, site, run, full, shard, sweep, publish, validate)}
     try:
         if "notebook" in options:
             find_notebook(options.notebook)

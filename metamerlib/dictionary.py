@@ -1,0 +1,120 @@
+"""What the columns of result tables mean: the texts of every metric, and the dictionary beside each table."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from metamerlib.cache import write_atomic
+
+FEATURES = {
+    "feature_cosine": "S_feat: mean over rows of the cosine between a node's features in both graphs",
+    "feature_jaccard": "share of the ones of both feature tables that they have in common; NaN unless all are 0 or 1",
+    "tfidf_cosine": "mean row cosine of features weighted by inverse document frequency; NaN for negative features",
+    "relative_frobenius": "Frobenius norm of the difference of the feature tables, divided by the reference's",
+    "classifier_match": "share of nodes that a classifier of features alone puts into the same class in both graphs",
+    "classifier_accuracy": "accuracy of that classifier on the test nodes' features of the metamer",
+    "retrieval_rank": "median rank of a node's own reference row among all, by cosine to its row in the metamer",
+    "retrieval_first": "share of nodes whose own reference row comes first in that search",
+}
+_START, _SHUFFLED = "{}; at the start of the search", "{}; beside the reference's rows of other nodes"
+
+METRICS: Mapping[str, str] = {
+    "L_act": "squared distance of the activations, divided by the squared norm of the target",
+    "relative_error": "distance of the activations, divided by the norm of the target: the root of L_act",
+    "node_error_median": "median over nodes of the relative error of a node's activations",
+    "node_error_p95": "95th percentile over nodes of the relative error of a node's activations",
+    "silent_nodes": "number of nodes whose target activations are all zero",
+    "pearson": "Pearson's r between the entries of the activations",
+    "spearman": "Spearman's rho between the entries of the activations",
+    "snr_db": "ratio of signal to noise of the activations, in decibels of power",
+    "dead_units": "number of entries active in the target and at or below zero before the ReLU in the metamer",
+    "prediction_match": "S_match: share of matched nodes that keep their predicted class",
+    "chance_match": "agreement of two independent draws from the predicted classes' shares",
+    "start_match": "share of matched nodes with the reference's predicted class at the start of the search",
+    "shuffled_match": "share of matched nodes whose class in the metamer is that of another node in the reference",
+    "prediction_auc": "area under the ROC curve of the metamer's scores for the reference's classes; NaN unless two",
+    **FEATURES,
+    "zero_rows": "number of rows that are zero in one of the two feature tables and left out of the cosine",
+    "classifier_accuracy_reference": "accuracy of the classifier of features on the reference's test nodes",
+    **{f"{name}_start": _START.format(text) for name, text in FEATURES.items()},
+    **{f"{name}_shuffled": _SHUFFLED.format(text) for name, text in FEATURES.items()},
+    "wl_kernel": "S_struct: normalised Weisfeiler-Lehman subtree kernel of both graphs, three rounds",
+    "wl_kernel_start": "the same kernel between the reference and the start of the search",
+    "edge_jaccard": "share of the undirected edges of both graphs that they have in common",
+    "edge_jaccard_start": "the same share between the reference and the start of the search",
+    "edge_jaccard_shuffled": "the same share between the metamer and the reference with its nodes shuffled",
+    "excess_invariance": "S_match minus the similarity of what was changed",
+    "consistency": "one minus the absolute excess invariance, cut to 0 to 1",
+    "null_max_pearson": "largest Pearson's r of all null draws",
+    "null_max_spearman": "largest Spearman's rho of all null draws",
+    "null_max_snr_db": "largest ratio of signal to noise of all null draws, in decibels of power",
+    "is_metamer": "true where predictions agree, the error is small, and all three correlates beat the null",
+}
+
+COMMON: Mapping[str, str] = {
+    "key": "hash of the point's parameters, its experiment and its recipe",
+    "recipe": "version of the experiment's code",
+    "error": "message of the point's failure; empty if it succeeded",
+    "graph": "name of the graph, or package.module:factory",
+    "architecture": "convolution, or package.module:factory",
+    "layer": "layer whose activations are matched, counted from 1",
+    "seed": "seed of the weights and of the start of the search",
+    "rtol": "a search has converged when L_act is at most this",
+    "device": "cpu or cuda",
+    "null_draws": "draws of each kind of chance match",
+    "status": "how the search ended",
+    "steps": "evaluations of loss and gradient",
+    "test_accuracy": "share of test nodes that the model classifies correctly",
+    "nodes": "number of nodes of the graph",
+    "features": "number of features of a node",
+}
+
+RUNS: Mapping[str, str] = {
+    "key": COMMON["key"],
+    "seconds": "wall-clock seconds that the point took, with its model's training where that was not cached",
+    "peak_memory_mb": "largest resident memory of the process so far, MiB",
+    "metamerlib": "version of the library",
+    "torch": "version of PyTorch",
+    "python": "version of Python",
+    "device": COMMON["device"],
+    "date": "when the point was finished, UTC",
+    "shard": "i/n: the point was computed by shard i of n",
+}
+
+
+def describe(name: str, store: str | Path, columns: Mapping[str, str] | None = None) -> Path:
+    """Write `<store>/<name>.columns.json`: what each column of a result table and of its run table holds.
+
+    Running it again gives the same bytes.
+
+    Args:
+        name: of the table, which must be there.
+        store: folder of the tables.
+        columns: texts, with units, of the columns that neither METRICS nor COMMON knows, or that mean
+            something else here.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        ValueError: for a column without a text, or a text without a column.
+    """
+    held = pq.read_schema(Path(store) / f"{name}.parquet").names
+    own = dict(columns or {})
+    texts = {**COMMON, **METRICS, **own}
+    undescribed = [column for column in held if not texts.get(column, "").strip()]
+    unknown = sorted(own.keys() - set(held))
+    if undescribed or unknown:
+        raise ValueError(
+            f"table {name!r}: columns without a text: {', '.join(undescribed) or 'none'}; "
+            f"texts without a column: {', '.join(unknown) or 'none'}"
+        )
+    about = {
+        "table": f"{name}.parquet",
+        "columns": {column: texts[column] for column in held},
+        "runs": {"table": f"{name}.runs.parquet", "columns": dict(RUNS)},
+    }
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    return write_atomic(Path(store) / f"{name}.columns.json", text.encode())
