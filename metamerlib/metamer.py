@@ -17,7 +17,7 @@ from torch_geometric.data import Data
 
 from metamerlib.capture import Forward, Probe, Recording, with_features
 from metamerlib.checks import check_choice, check_device, check_graph, check_model, check_nodes, check_options
-from metamerlib.problem import Target, feature_problem, feature_starts
+from metamerlib.problem import FeatureProblem, Target, feature_problem, feature_starts
 from metamerlib.solvers import LBFGS, Adam, Solution, Solver, solve, solve_graduated
 
 SOLVERS: dict[str, tuple[Solver, int]] = {"lbfgs": (LBFGS(), 2000), "adam": (Adam(), 2000)}
@@ -190,31 +190,23 @@ def find_metamer(
     check_options(vary, values, budget, max_overlap, ones, rtol, stall_rtol, max_steps, num_restarts, slope)
     chosen, name, steps = _choose_solver(solver, slope)
     matched, free = (check_nodes(*a, graph.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
-    if device is not None:
-        graph = graph.clone().to(device)
     probe = Probe(model, layer, forward=forward, slope=slope)
     if device is not None:
+        graph = graph.clone().to(device)
         probe.model.to(device)
     check_model(probe.model, graph)
-    place = graph.x.device
-    matched, free = (index if index is None else index.to(place) for index in (matched, free))
+    matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
     recording = probe.check(graph)
     target = Target.of(recording, _rows_to_match(matched, recording, graph))
     starts = feature_starts(graph, free, start, num_restarts, seed)
-    reduce = not isinstance(chosen, Adam)
-    problem = feature_problem(probe, graph, target, starts, free, reduce=reduce)
-    if not reduce:
-        problem = replace(problem, target=replace(target, active=None))
-    run = solve_graduated if reduce else solve
-    solution = run(problem, chosen, max_steps=max_steps or steps, rtol=rtol, stall_rtol=stall_rtol)
+    limits = {"max_steps": max_steps or steps, "rtol": rtol, "stall_rtol": stall_rtol}
+    problem, solution = _search(probe, graph, target, starts, free, chosen, limits)
     best = int(torch.nan_to_num(solution.loss, nan=torch.inf).argmin())
     found = _with_rows(graph, problem.features(solution.position[best], best), free)
     settings = {
-        "vary": vary, "values": values or "continuous",
-        "start": "given" if isinstance(start, Tensor) else start or "moments",
-        "solver": name, "row_space": None if problem.space is None else problem.space.rank, "slope": slope,
-        "max_steps": max_steps or steps, "rtol": rtol, "stall_rtol": stall_rtol, "num_restarts": num_restarts,
-        "seed": seed, "device": str(place),
+        "vary": vary, "values": values or "continuous", "num_restarts": num_restarts, "seed": seed, "solver": name,
+        "start": "given" if isinstance(start, Tensor) else start or "moments", "slope": slope, **limits,
+        "row_space": None if problem.space is None else problem.space.rank, "device": str(graph.x.device),
     }  # fmt: skip
     begin = _with_rows(graph, starts[best], free)
     outcome = Outcome(solution.status, solution.steps, began, _history(solution, best), settings)
@@ -268,6 +260,24 @@ def assemble(
         history=outcome.history,
         settings=outcome.settings,
     )
+
+
+def _search(
+    probe: Probe,
+    graph: Data,
+    target: Target,
+    starts: Tensor,
+    free: Tensor | None,
+    solver: Solver,
+    limits: dict[str, Any],
+) -> tuple[FeatureProblem, Solution]:
+    """Run Adam on the features and the plain residual, any other solver on all that makes it fast."""
+    if isinstance(solver, Adam):
+        problem = feature_problem(probe, graph, target, starts, free, reduce=False)
+        problem = replace(problem, target=replace(target, active=None))
+        return problem, solve(problem, solver, **limits)
+    problem = feature_problem(probe, graph, target, starts, free, reduce=True)
+    return problem, solve_graduated(problem, solver, **limits)
 
 
 def _choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, str, int]:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import metamerlib as ml
 from metamerlib.capture import Probe
@@ -38,3 +39,14 @@ def check_honest(model, m, layer, rtol=1e-4):
     assert difference.item() == pytest.approx(m.loss, rel=1e-6, abs=1e-28)
     assert m.loss <= m.history.loss.min() * (1 + 1e-6) + 1e-28
     assert torch.equal(m.graph.edge_index, m.reference.edge_index)
+
+
+class Narrow(nn.Module):
+    """Not a number where the features are far from the reference."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.lin, self.limit = nn.Linear(WIDTH, 8), limit
+
+    def forward(self, x, edge_index):
+        return torch.where(x.norm() > self.limit, torch.nan, self.lin(x))

@@ -4,14 +4,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch_geometric.data import Data
 
 import metamerlib as ml
 from metamerlib.capture import Probe, with_features
 from metamerlib.models import CONVOLUTIONS, NORMS, RESIDUALS
 from metamerlib.solvers import LBFGS, Adam
-from tests.metamer_tools import WIDTH, check_honest, features, gnn
+from tests.metamer_tools import WIDTH, Narrow, check_honest, features, gnn
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -250,17 +249,6 @@ def test_history_has_a_row_for_every_evaluation(graph):
 def test_flat_loss_is_stalled_when_asked(graph):
     m = ml.find_metamer(gnn(num_layers=3), graph, layer=3, rtol=1e-30, stall_rtol=0.9, max_steps=700)
     assert m.status == "stalled" and m.steps < 700
-
-
-class Narrow(nn.Module):
-    """Not a number where the features are far from the reference."""
-
-    def __init__(self, limit):
-        super().__init__()
-        self.lin, self.limit = nn.Linear(WIDTH, 8), limit
-
-    def forward(self, x, edge_index):
-        return torch.where(x.norm() > self.limit, torch.nan, self.lin(x))
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])

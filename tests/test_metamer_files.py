@@ -5,21 +5,9 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
 
 import metamerlib as ml
-from tests.metamer_tools import WIDTH, features, gnn
-
-
-class Narrow(nn.Module):
-    """Not a number where the features are far from the reference."""
-
-    def __init__(self, limit):
-        super().__init__()
-        self.lin, self.limit = nn.Linear(WIDTH, 8), limit
-
-    def forward(self, x, edge_index):
-        return torch.where(x.norm() > self.limit, torch.nan, self.lin(x))
+from tests.metamer_tools import Narrow, features, gnn
 
 
 def test_saved_metamers_come_back_whole(graph, tmp_path):
