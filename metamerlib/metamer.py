@@ -208,9 +208,8 @@ def find_metamer(
         "start": "given" if isinstance(start, Tensor) else start or "moments", "slope": slope, **limits,
         "row_space": None if problem.space is None else problem.space.rank, "device": str(graph.x.device),
     }  # fmt: skip
-    begin = _with_rows(graph, starts[best], free)
     outcome = Outcome(solution.status, solution.steps, began, _history(solution, best), settings)
-    return assemble(probe, target, found, graph, begin, free, outcome)
+    return assemble(probe, target, found, graph, _with_rows(graph, starts[best], free), free, outcome)
 
 
 @dataclass(frozen=True)
