@@ -6,14 +6,13 @@ import time
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 from torch_geometric.data import Data
 
 from metamerlib.capture import Forward, Probe, with_features
 from metamerlib.checks import check_graph, check_model
 from metamerlib.metamer import Metamer, Outcome, assemble
-from metamerlib.problem import Target
+from metamerlib.problem import Target, feature_starts
 from metamerlib.rowspace import row_space, sees_only
 
 
@@ -59,9 +58,7 @@ def nullspace_metamer(
     num_features = graph.x.size(1)
     target = Target.of(probe.check(graph), None)
     space = row_space(probe.model, num_features)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(graph.x.shape, generator=generator, dtype=graph.x.dtype).to(graph.x.device)
-    start = with_features(graph, graph.x.mean(0) + graph.x.std(0, correction=0) * noise)
+    start = with_features(graph, feature_starts(graph, None, "moments", 1, seed)[0])
     if space is not None and space.rank == num_features:
         raise ValueError(
             f"no null space: the first linear maps have rank r = {space.rank} and there are F = {num_features} "

@@ -301,7 +301,7 @@ def _rows_to_match(nodes: Tensor | None, recording: Recording, graph: Data) -> T
 
 
 def _with_rows(graph: Data, rows: Tensor, free: Tensor | None) -> Data:
-    x = rows.clone() if free is None else graph.x.index_copy(0, free, rows)
+    x = rows if free is None else graph.x.index_copy(0, free, rows)
     return with_features(graph, x).clone()
 
 

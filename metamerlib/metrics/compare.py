@@ -86,7 +86,7 @@ def compare(
     probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
-        seen, graph = _as_the_model_sees(probe, metamer, reference)
+        seen, graph = _as_the_model_sees(probe, metamer)
         draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
@@ -101,7 +101,7 @@ def compare(
     return pd.Series(scores | {"is_metamer": verdict.is_metamer}, dtype=object)
 
 
-def _as_the_model_sees(probe: Probe, metamer: "Metamer", recording: Recording) -> tuple[Probe, Data]:
+def _as_the_model_sees(probe: Probe, metamer: "Metamer") -> tuple[Probe, Data]:
     """Return a probe and the reference in row-space coordinates, where the whole model reads no more than these.
 
     Hundreds of forward passes on r coordinates instead of F features give the same null, sooner.
@@ -110,9 +110,8 @@ def _as_the_model_sees(probe: Probe, metamer: "Metamer", recording: Recording) -
     space = row_space(probe.model, reference.num_features)
     if space is not None:
         graphs = [(graph, space.coordinates(graph.x)) for graph in (reference, metamer.start)]
-        small = with_features(reference, graphs[0][1])
         if sees_only(probe, space, graphs, complete=True):
-            return projected(probe, space), small
+            return projected(probe, space), with_features(*graphs[0])
     return probe, reference
 
 
