@@ -129,16 +129,10 @@ def check_device(device: str | torch.device | None) -> None:
 
 
 def check_options(
-    vary: str, values: str | None, budget: int | None, max_overlap: float | None, ones: str, rtol: float,
-    stall_rtol: float | None, max_steps: int | None, num_restarts: int, slope: float | None,
-) -> None:  # fmt: skip
-    """Raise unless the options of :func:`metamerlib.find_metamer` are known and in range."""
-    check_choice("vary", vary, ["features"])
-    check_choice("values", values, [None, "continuous"])
+    ones: str, rtol: float, stall_rtol: float | None, max_steps: int | None, num_restarts: int, slope: float | None
+) -> None:
+    """Raise unless the options of :func:`metamerlib.find_metamer` that every search shares are in range."""
     check_choice("ones", ones, ["graph", "node"])
-    for name, given in (("budget", budget), ("max_overlap", max_overlap)):
-        if given is not None:
-            raise ValueError(f"{name} limits edges, but vary={vary!r} leaves them fixed; drop {name}")
     check_positive("rtol", rtol)
     check_positive("num_restarts", num_restarts, integer=True)
     if stall_rtol is not None:

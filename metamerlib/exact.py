@@ -11,8 +11,8 @@ from torch_geometric.data import Data
 
 from metamerlib.capture import Forward, Probe, with_features
 from metamerlib.checks import check_graph, check_model
-from metamerlib.metamer import Metamer, Outcome, assemble
 from metamerlib.problem import Target, feature_starts
+from metamerlib.result import Metamer, Outcome, assemble
 from metamerlib.rowspace import row_space, sees_only
 
 
@@ -78,5 +78,5 @@ def nullspace_metamer(
         "seed": seed,
         "row_space": space.rank,
     }
-    outcome = Outcome("exact", 0, began, history, settings)
-    return assemble(probe, target, found.clone(), graph, start, None, outcome)
+    outcome = Outcome(found.clone(), start, "exact", 0, history, settings)
+    return assemble(probe, target, graph, outcome, free_nodes=None, began=began)

@@ -1,0 +1,39 @@
+"""Searches: one for each kind of input that may vary. Each checks its request, then finds a graph."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch_geometric.data import Data
+
+from metamerlib.capture import Probe
+from metamerlib.checks import check_choice
+from metamerlib.problem import Target
+from metamerlib.result import Outcome
+from metamerlib.searches import continuous
+from metamerlib.searches.request import Request
+
+__all__ = ["Kind", "Request", "kind_of"]
+
+
+class Kind(NamedTuple):
+    """A kind of search: a check that runs before any computing, and the search itself."""
+
+    check: Callable[[Request, Data], None]
+    search: Callable[[Probe, Data, Target, Request], Outcome]
+
+
+KINDS: dict[str, dict[str, Kind]] = {
+    "features": {"continuous": Kind(continuous.check, continuous.search)},
+}
+
+
+def kind_of(vary: str, values: object) -> Kind:
+    """Return the search for what may vary and its admissible values; None stands for the first kind.
+
+    Raises:
+        ValueError: If either is unknown.
+    """
+    check_choice("vary", vary, list(KINDS))
+    kinds = KINDS[vary]
+    check_choice("values", values, [None, *kinds])
+    return kinds[next(iter(kinds)) if values is None else str(values)]
