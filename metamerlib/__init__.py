@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from metamerlib.graphs import available_graphs as available_graphs
     from metamerlib.graphs import load_graph as load_graph
     from metamerlib.graphs import load_graphs as load_graphs
+    from metamerlib.manifold import log_volume_change as log_volume_change
+    from metamerlib.manifold import metamer_dimension as metamer_dimension
     from metamerlib.metamer import Metamer as Metamer
     from metamerlib.metamer import find_metamer as find_metamer
     from metamerlib.metrics.compare import compare as compare
     from metamerlib.models import GNN as GNN
+    from metamerlib.switching import switch_metamer as switch_metamer
     from metamerlib.training import train as train
 
 __version__ = "0.1.0"
@@ -33,8 +36,11 @@ _HOME = {
     "Metamer": "metamer",
     "compare": "metrics.compare",
     "nullspace_metamer": "exact",
+    "switch_metamer": "switching",
+    "metamer_dimension": "manifold",
+    "log_volume_change": "manifold",
 }
-_MODULES = ("capture", "csbm", "exact", "figures", "graphs", "metrics", "models", "records", "training")
+_MODULES = ("capture", "csbm", "exact", "figures", "graphs", "lifts", "manifold", "metrics", "models", "records", "switching", "training")
 
 __all__ = ["__version__", "csbm", "figures", "records", *_HOME]
 
