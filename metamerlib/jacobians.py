@@ -196,9 +196,9 @@ def prepare(
         raise ValueError(f"layer {probe.name!r} has {whole.size(0)} rows, not one for each of the {num_nodes} nodes")
     if not torch.isfinite(whole).all():
         raise ValueError(f"layer {probe.name!r} outputs NaN or infinite entries; check the model's weights")
+    probe, graph = _in_coordinates(probe, graph)
     _check_gradient(probe, graph)
     reach = find_reach(probe, graph)
-    probe, graph = _in_coordinates(probe, graph)
     derivative = _elementwise(probe, graph) if pre_activation else None
     local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, None, memory)
     chosen = torch.arange(num_nodes) if chosen is None else chosen

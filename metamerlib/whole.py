@@ -86,7 +86,7 @@ def _factors(local: LocalModel) -> tuple[Tensor, Tensor] | None:
         return None
     with torch.no_grad():
         z = local.plain(local.graph, complete=False).pre_activation
-    if z is None or conv.lin.weight.size(1) != local.graph.x.size(1) or block is not local.plain.model.layers[0]:
+    if z is None or conv.lin.weight.size(1) != local.graph.x.size(1) or local.plain.module_name != "layers.0":
         return None
     _check(local.reach.num_nodes**2, "the matrix P", local.memory)
     twin = restricted(local.plain, local.graph)
