@@ -40,7 +40,20 @@ _HOME = {
     "metamer_dimension": "manifold",
     "log_volume_change": "manifold",
 }
-_MODULES = ("capture", "csbm", "exact", "figures", "graphs", "lifts", "manifold", "metrics", "models", "records", "switching", "training")
+_MODULES = (
+    "capture",
+    "csbm",
+    "exact",
+    "figures",
+    "graphs",
+    "lifts",
+    "manifold",
+    "metrics",
+    "models",
+    "records",
+    "switching",
+    "training",
+)
 
 __all__ = ["__version__", "csbm", "figures", "records", *_HOME]
 

@@ -11,9 +11,14 @@ from torch_geometric.data import Data
 
 from metamerlib.capture import Forward, Probe, with_features
 from metamerlib.checks import check_graph, check_model
+from metamerlib.lifts import double as double
+from metamerlib.lifts import two_lift as two_lift
 from metamerlib.problem import Target, feature_starts
 from metamerlib.result import Metamer, Outcome, assemble
 from metamerlib.rowspace import row_space, sees_only
+from metamerlib.switching import Switchability as Switchability
+from metamerlib.switching import switch_metamer as switch_metamer
+from metamerlib.switching import switchable as switchable
 
 
 def nullspace_metamer(
