@@ -1,0 +1,220 @@
+"""Annealed exchanges of edges: the solver for the structure of sparse graphs, O(E) memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metamerlib.edge_sets import among, both_directions, pair_keys
+from metamerlib.messages import Metric, metric_of
+from metamerlib.solvers.edge_moves import (
+    Influence,
+    Moves,
+    admissible,
+    disjoint,
+    influence,
+    score_rewirings,
+    score_switches,
+)
+from metamerlib.structure_problem import Look, StructureProblem
+
+PROBES = 4
+REFRESH = 50
+FAR_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class EdgeSwaps:
+    """Simulated annealing over exchanges of edges, proposed by the pull of the loss on the messages.
+
+    A block of R x C exchanges is scored to second order in one matrix product. Each row takes a random column whose
+    score is below T times an exponential variable (the Metropolis rule); of these, exchanges that share no node are
+    put into the graph at once, and the true loss of each node says which of them stay under the same rule. The
+    temperature falls geometrically, and is zero at the end.
+
+    Attributes:
+        steps: Length of the schedule.
+        degrees: keep (switches of two edges only) or free (an edge may also move one of its ends).
+        rows: R.
+        columns: C.
+        rank: Coordinates of each propagation.
+        hot: First temperature, in mean squared norms of the target's rows.
+        cold: Last temperature above zero.
+        quench: Share of the steps at zero.
+        seed: Seed of all that is random.
+    """
+
+    steps: int = 2000
+    degrees: str = "free"
+    rows: int = 1024
+    columns: int = 1024
+    rank: int = 10
+    hot: float = 0.01
+    cold: float = 0.0005
+    quench: float = 0.08
+    seed: int = 0
+
+    def temperature(self, step: int) -> float:
+        """Return the temperature of a step, from 0."""
+        share = step / max(1.0, (1 - self.quench) * self.steps)
+        return 0.0 if share >= 1 else self.hot * (self.cold / self.hot) ** share
+
+    def iterate(self, problem: StructureProblem) -> Iterator[tuple[Callable[[], Tensor], float]]:
+        """Yield each set of edges ``[2, |E|]`` with its loss."""
+        generator = torch.Generator().manual_seed(self.seed)
+        pairs, step = problem.start.clone(), 0
+        unit = float(problem.target.activation.square().sum(1).mean())
+        metrics: list[Metric] = []
+        while True:
+            probes = PROBES if step % REFRESH == 0 else 0
+            look = problem.look_closely(pairs, probes, generator)
+            yield pairs.clone, look.loss
+            temperature = unit * self.temperature(step)
+            degree = _degree(pairs, problem).to(problem.target.activation.dtype)
+            if probes:
+                metrics = _metrics(look, degree, self.rank)
+            shift = self.degrees == "free" and step % 2 == 0
+            moves = self._propose(problem, pairs, look, metrics, degree, shift, temperature, generator)
+            pairs = _accept(problem, pairs, look, moves)
+            step += 1
+
+    def _propose(
+        self,
+        problem: StructureProblem,
+        pairs: Tensor,
+        look: Look,
+        metrics: list[Metric],
+        degree: Tensor,
+        shift: bool,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> Moves:
+        """Draw a block of exchanges and keep those that look acceptable and can be made together."""
+        device, size = pairs.device, pairs.size(1)
+        slots = _draw(size, self.rows, generator).to(device)
+        rows = _turn(pairs[:, slots], generator)
+        seen = influence(look.calls, metrics, degree, both_directions(pairs), shift=shift) if metrics else None
+        others = _draw(problem.num_nodes if shift else size, self.columns, generator).to(device)
+        columns = others if shift else _turn(pairs[:, others], generator)
+        threshold = -torch.rand(rows.size(1), generator=generator).log().to(device) * temperature
+        row, column, score = _match(seen, rows, columns, threshold, generator)
+        a, b = rows[:, row]
+        if shift:
+            c = columns[column]
+            second, ends = torch.full_like(row, -1), torch.stack([a, b, c, c])
+            new = torch.stack([torch.stack([a, c])] * 2)
+        else:
+            (c, d), second = columns[:, column], others[column]
+            ends, new = torch.stack([a, b, c, d]), torch.stack([torch.stack([a, d]), torch.stack([c, b])])
+        moves = Moves(torch.stack([slots[row], second]), new, ends, score, threshold[row])
+        present = pair_keys(pairs, problem.num_nodes).sort().values
+        forbidden = problem.known if problem.highest == 0 else present[:0]
+        moves = moves.take(admissible(moves, problem.num_nodes, present, forbidden).nonzero().reshape(-1))
+        return _within(problem, pairs, disjoint(moves, problem.num_nodes))
+
+
+def _metrics(look: Look, degree: Tensor, rank: int) -> list[Metric]:
+    return [
+        metric_of(call, probes, call.right(degree), rank) for call, probes in zip(look.calls, look.probes, strict=True)
+    ]
+
+
+def _degree(pairs: Tensor, problem: StructureProblem) -> Tensor:
+    return torch.bincount(pairs.reshape(-1), minlength=problem.num_nodes)
+
+
+def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
+    """Draw different numbers below ``size``, all of them if there are not more."""
+    if size <= 8 * count:
+        return torch.randperm(size, generator=generator)[:count]
+    return torch.randint(size, (count,), generator=generator).unique()
+
+
+def _turn(edges: Tensor, generator: torch.Generator) -> Tensor:
+    """Give each edge ``[2, n]`` a random direction."""
+    flip = (torch.rand(edges.size(1), generator=generator) < 0.5).to(edges.device)
+    return torch.where(flip, edges.flip(0), edges)
+
+
+def _match(
+    seen: Influence | None, rows: Tensor, columns: Tensor, threshold: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give each row a random column whose score is below the row's threshold; the best column crowds."""
+    count, width = rows.size(1), columns.size(-1)
+    offset = torch.randint(width, (count,), generator=generator).to(rows.device)
+    if seen is None:
+        row = torch.arange(count, device=rows.device)
+        return row, offset, threshold.new_zeros(count)
+    score = (score_rewirings if columns.dim() == 1 else score_switches)(seen, rows, columns)
+    priority = torch.randint(1, 2**15, (2 * width,), generator=generator, dtype=torch.int16).to(rows.device)
+    turned = priority.unfold(0, width, 1)[offset]
+    best, column = ((score < threshold[:, None]) * turned).max(1)
+    row = (best > 0).nonzero().reshape(-1)
+    return row, column[row], score[row, column[row]]
+
+
+def _within(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
+    """Drop moves that would bring the overlap with the reference out of its limits, whichever others stay."""
+    if problem.lowest == 0 and problem.highest in (0, problem.reference.size(1)):
+        return moves
+    gain = torch.zeros_like(moves.slots[0])
+    old = among(pair_keys(pairs, problem.num_nodes), problem.known)
+    for slot, new in zip(moves.slots, moves.new, strict=True):
+        there = slot >= 0
+        gain += there * (among(pair_keys(new, problem.num_nodes), problem.known).long() - old[slot].long())
+    held = int(old.sum())
+    fine = (held + (gain.clamp(min=0)).cumsum(0) <= problem.highest) | (gain <= 0)
+    fine &= (held + (gain.clamp(max=0)).cumsum(0) >= problem.lowest) | (gain >= 0)
+    return moves.take(fine.nonzero().reshape(-1))
+
+
+def _accept(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) -> Tensor:
+    """Make the moves whose true change is below their thresholds; fewer and fewer until the loss agrees."""
+    if not len(moves):
+        return pairs
+    change = moves.score
+    together = None
+    if look.rows is not None:
+        together = problem.look(moves.apply(pairs))
+        change = _attribute(problem, pairs, together, look, moves)
+    good = (change < moves.threshold).nonzero().reshape(-1)
+    exact = look.rows is not None and len(look.calls) == 1 and bool((moves.slots[1] >= 0).all())
+    good = good[change[good].argsort()]
+    while good.numel():
+        chosen = moves.take(good)
+        after = chosen.apply(pairs)
+        if exact:
+            return after
+        allowed = look.objective + float(chosen.threshold.sum())
+        if together is not None and good.numel() == len(moves):
+            value = together.objective
+        else:
+            value = problem.look(after).objective
+        if value <= allowed and (value < look.objective or float(chosen.threshold.sum()) > 0):
+            return after
+        good = good[: good.numel() // 2]
+    return pairs
+
+
+def _attribute(problem: StructureProblem, pairs: Tensor, together: Look, look: Look, moves: Moves) -> Tensor:
+    """Divide the change of every node's residual among the moves at the node and, with less weight, next to it.
+
+    With one propagation and degrees kept this is exact: a residual changes at the ends of moves only.
+    """
+    assert together.rows is not None and look.rows is not None
+    difference = together.rows - look.rows
+    owner = torch.full((problem.num_nodes,), -1, device=pairs.device)
+    index = torch.arange(len(moves), device=pairs.device)
+    for ends in moves.ends:
+        owner[ends] = index
+    own = owner >= 0
+    source, target = both_directions(pairs)
+    near = own[source]
+    source, target = source[near], target[near]
+    total = own.to(difference.dtype).index_add_(0, target, difference.new_full(target.shape, FAR_SHARE))
+    share = difference / total.clamp(min=FAR_SHARE)
+    change = difference.new_zeros(len(moves)).index_add_(0, owner[own], share[own])
+    return change.index_add_(0, owner[source], FAR_SHARE * share[target])
