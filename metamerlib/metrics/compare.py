@@ -13,6 +13,9 @@ from torch_geometric.data import Data
 from metamerlib.capture import Forward, Probe, Recording, with_features
 from metamerlib.metrics import features, matching, structure
 from metamerlib.metrics.consistency import consistency, excess_invariance
+from metamerlib.metrics.cycles import count_ratio, cycle_counts
+from metamerlib.metrics.distributions import clustering_distance, degree_distance
+from metamerlib.metrics.isomorphism import are_isomorphic
 from metamerlib.metrics.null_distribution import (
     at_nodes,
     null_distribution,
@@ -20,7 +23,9 @@ from metamerlib.metrics.null_distribution import (
     random_partners,
     standard_draws,
 )
+from metamerlib.metrics.spectrum import spectrum_distance
 from metamerlib.metrics.verdict import is_metamer
+from metamerlib.refinement import row_classes
 from metamerlib.rowspace import projected, row_space, sees_only
 
 if TYPE_CHECKING:
@@ -38,6 +43,15 @@ FEATURE_METRICS = (
     "retrieval_first",
 )
 MAX_QUERIES = 2000
+UNCHANGED = {
+    "edge_flips": 0.0,
+    "degree_distance": 0.0,
+    "clustering_distance": 0.0,
+    "spectrum_distance": 0.0,
+    "triangle_ratio": 1.0,
+    "four_cycle_ratio": 1.0,
+    "isomorphic": 1.0,
+}
 
 
 def compare(
@@ -230,6 +244,39 @@ def _structure(metamer: "Metamer", seed: int) -> dict[str, float]:
         "edge_jaccard": structure.edge_jaccard(graph, reference),
         "edge_jaccard_start": structure.edge_jaccard(start, reference),
         "edge_jaccard_shuffled": structure.edge_jaccard(graph, shuffled),
+        **_coloured_kernels(graph, reference),
+        "edge_homophily": structure.edge_homophily(graph),
+        "edge_homophily_reference": structure.edge_homophily(reference),
+        "components": float(structure.num_components(graph)),
+        "components_reference": float(structure.num_components(reference)),
+        **(UNCHANGED if _same_edges(graph, reference) else _edge_distances(graph, reference)),
+    }
+
+
+def _coloured_kernels(graph: Data, reference: Data) -> dict[str, float]:
+    """Compute the WL kernel from features and from true classes."""
+    kernels = {"wl_features": NAN, "wl_classes": NAN}
+    if graph.x is not None and reference.x is not None:
+        rows, others = row_classes(graph.x, reference.x)
+        kernels["wl_features"] = structure.wl_kernel(graph, reference, labels=(rows, others))
+    classes = structure.node_labels(graph), structure.node_labels(reference)
+    if classes[0] is not None and classes[1] is not None:
+        kernels["wl_classes"] = structure.wl_kernel(graph, reference, labels=(classes[0], classes[1]))
+    return kernels
+
+
+def _edge_distances(graph: Data, reference: Data) -> dict[str, float]:
+    """Measure what costs time; of equal edges all of it is known beforehand."""
+    cycles, others = cycle_counts(graph), cycle_counts(reference)
+    same = are_isomorphic(graph, reference)
+    return {
+        "edge_flips": float(structure.edge_flips(graph, reference)),
+        "degree_distance": degree_distance(graph, reference),
+        "clustering_distance": clustering_distance(graph, reference),
+        "spectrum_distance": spectrum_distance(graph, reference),
+        "triangle_ratio": count_ratio(cycles.triangles, others.triangles),
+        "four_cycle_ratio": count_ratio(cycles.four_cycles, others.four_cycles),
+        "isomorphic": NAN if same is None else float(same),
     }
 
 
@@ -238,9 +285,13 @@ def _input_similarity(metamer: "Metamer", scores: dict[str, float]) -> float:
     moved = []
     if not _equal(graph.x, reference.x):
         moved.append(scores["feature_cosine"])
-    if not (_equal(graph.edge_index, reference.edge_index) and _equal(graph.edge_weight, reference.edge_weight)):
+    if not _same_edges(graph, reference):
         moved.append(scores["wl_kernel"])
     return sum(moved) / len(moved) if moved else 1.0
+
+
+def _same_edges(graph: Data, reference: Data) -> bool:
+    return _equal(graph.edge_index, reference.edge_index) and _equal(graph.edge_weight, reference.edge_weight)
 
 
 def _equal(one: Tensor | None, other: Tensor | None) -> bool:

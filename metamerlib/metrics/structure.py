@@ -2,9 +2,14 @@
 
 import math
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.utils import homophily
+
+from metamerlib.refinement import refine_once
 
 
 def wl_kernel(graph: Data, other: Data, *, h: int = 3, labels: tuple[Tensor, Tensor] | None = None) -> float:
@@ -48,7 +53,7 @@ def wl_kernel(graph: Data, other: Data, *, h: int = 3, labels: tuple[Tensor, Ten
     across = within = beyond = 0
     for step in range(h + 1):
         if step > 0:
-            colours = _refine(colours, edges, generator)
+            colours = refine_once(colours, edges, generator)
         count = colours[: sizes[0]].bincount(minlength=sum(sizes))
         other_count = colours[sizes[0] :].bincount(minlength=sum(sizes))
         across += int((count * other_count).sum())
@@ -85,12 +90,78 @@ def edge_jaccard(graph: Data, other: Data) -> float:
     return 1.0 if union == 0 else (keys.numel() + other_keys.numel() - union) / union
 
 
-def _refine(colours: Tensor, edges: Tensor, generator: torch.Generator) -> Tensor:
-    # Sums of random 64-bit codes stand for multisets: two differ with probability 1 - 2^-64.
-    codes = torch.randint(-(2**63), 2**63 - 1, (2, len(colours)), generator=generator).to(colours.device)
-    received = codes[0][colours[edges[0]]]
-    signature = codes[1][colours].index_add(0, edges[1], received)
-    return signature.unique(return_inverse=True)[1]
+def edge_flips(graph: Data, other: Data) -> int:
+    """Count the undirected edges to be put in or taken out to get from one graph to the other.
+
+    Args:
+        graph: a graph with edge_index [2, E]; an edge of weight zero does not count.
+        other: a graph on the same nodes.
+
+    Raises:
+        ValueError: if the graphs have different numbers of nodes.
+
+    >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+    >>> edge = Data(edge_index=torch.tensor([[0, 2], [2, 0]]), num_nodes=3)
+    >>> edge_flips(path, edge)
+    3
+    """
+    sizes = _num_nodes(graph), _num_nodes(other)
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"got graphs of {sizes} nodes; compare edges of graphs on the same nodes")
+    keys, other_keys = _edge_keys(graph), _edge_keys(other)
+    union = torch.cat([keys, other_keys.to(keys.device)]).unique().numel()
+    return 2 * union - keys.numel() - other_keys.numel()
+
+
+def num_components(graph: Data) -> int:
+    """Count the connected components.
+
+    >>> num_components(Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3))
+    2
+    """
+    return int(sparse.csgraph.connected_components(adjacency(graph), directed=False)[0])
+
+
+def edge_homophily(graph: Data, labels: Tensor | None = None) -> float:
+    """Compute the share of edges that join nodes of one class (Zhu et al., NeurIPS 2020).
+
+    Args:
+        graph: a graph with edge_index [2, E].
+        labels: classes [N], by default ``graph.y``.
+
+    Returns:
+        A share between 0 and 1; NaN without edges or without one class per node.
+
+    >>> edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    >>> path = Data(edge_index=edges, y=torch.tensor([0, 0, 1]), num_nodes=3)
+    >>> edge_homophily(path)
+    0.5
+    """
+    labels, edges = node_labels(graph) if labels is None else labels, _edges(graph)
+    if labels is None or edges.size(1) == 0:
+        return math.nan
+    return float(homophily(edges, labels.to(edges.device), method="edge"))
+
+
+def node_labels(graph: Data) -> Tensor | None:
+    """Return the classes of the nodes [N], or None where there is not one integer for each."""
+    labels = graph.y
+    whole = isinstance(labels, Tensor) and labels.shape == (_num_nodes(graph),) and not labels.is_floating_point()
+    return labels if whole else None
+
+
+def adjacency(graph: Data) -> sparse.csr_array:
+    """Return the symmetric adjacency matrix [N, N] of zeros and ones, without loops.
+
+    >>> path = Data(edge_index=torch.tensor([[0, 1], [1, 1]]), num_nodes=2)
+    >>> adjacency(path).toarray().tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    size, keys = _num_nodes(graph), _edge_keys(graph).cpu().numpy()
+    low, high = keys // max(size, 1), keys % max(size, 1)
+    low, high = low[low != high], high[low != high]
+    ends = np.concatenate([low, high]), np.concatenate([high, low])
+    return sparse.csr_array((np.ones(len(ends[0])), ends), shape=(size, size))
 
 
 def _edges(graph: Data) -> Tensor:

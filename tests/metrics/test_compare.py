@@ -1,19 +1,24 @@
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import metamerlib as ml
-from metamerlib.metrics import edge_jaccard, feature_cosine, prediction_match, wl_kernel
+from metamerlib.lifts import double
+from metamerlib.metrics import cycle_counts, degree_distance, edge_jaccard, feature_cosine, prediction_match, wl_kernel
+from metamerlib.metrics.compare import UNCHANGED, _edge_distances, _structure
 
 CONTRACT = """L_act relative_error node_error_median node_error_p95 silent_nodes pearson spearman snr_db
 prediction_match chance_match start_match shuffled_match feature_cosine feature_cosine_start
 feature_cosine_shuffled zero_rows feature_jaccard feature_jaccard_start feature_jaccard_shuffled tfidf_cosine
 tfidf_cosine_start tfidf_cosine_shuffled relative_frobenius relative_frobenius_start
 relative_frobenius_shuffled classifier_match classifier_accuracy classifier_accuracy_reference retrieval_rank
-retrieval_first wl_kernel edge_jaccard excess_invariance consistency dead_units is_metamer null_max_pearson
+retrieval_first wl_kernel wl_features wl_classes edge_jaccard edge_flips degree_distance clustering_distance
+spectrum_distance triangle_ratio four_cycle_ratio edge_homophily edge_homophily_reference components
+components_reference isomorphic excess_invariance consistency dead_units is_metamer null_max_pearson
 null_max_spearman null_max_snr_db"""
 
 
@@ -83,6 +88,36 @@ def test_changed_edges_are_judged_by_the_kernel(model, graph, metamer):
     assert scores["edge_jaccard"] == edge_jaccard(changed.graph, graph) == 77 / 79
     assert scores["edge_jaccard_shuffled"] < 0.5
     assert scores["excess_invariance"] == scores["prediction_match"] - scores["wl_kernel"]
+
+
+def test_structure_of_changed_edges_is_measured(model, graph, metamer):
+    changed = rewired(metamer)
+    scores = ml.compare(model, changed, null_draws=2)
+    assert scores["edge_flips"] == 2 and scores["isomorphic"] == 0
+    # One edge at node 0 moves: its neighbour there loses what node 9 gains.
+    assert scores["degree_distance"] == pytest.approx(degree_distance(changed.graph, graph))
+    for name in ("degree_distance", "clustering_distance", "spectrum_distance"):
+        assert 0 < scores[name] < 0.1, name
+    counts = cycle_counts(changed.graph).triangles, cycle_counts(graph).triangles
+    assert scores["triangle_ratio"] == counts[0] / counts[1] and counts[1] == 45
+    assert scores["components"] == scores["components_reference"] == 1
+    assert abs(scores["edge_homophily"] - scores["edge_homophily_reference"]) <= 1 / 78 + 1e-6
+    assert scores["wl_features"] < scores["wl_kernel"] < 1
+
+
+def test_known_values_of_equal_edges_are_those_that_are_computed(metamer):
+    kept = replace(metamer, graph=metamer.reference)
+    assert _edge_distances(kept.graph, metamer.reference) == UNCHANGED
+
+
+def test_an_exact_metamer_is_seen_by_what_no_colour_sees(graph):
+    both = double(graph)
+    switched = ml.switch_metamer(both)
+    scores = _structure(SimpleNamespace(graph=switched, reference=both, start=both), 0)
+    assert scores["wl_kernel"] == scores["wl_features"] == scores["wl_classes"] == 1
+    assert scores["degree_distance"] == scores["edge_jaccard"] == scores["isomorphic"] == 0
+    assert scores["spectrum_distance"] > 0.03 and scores["triangle_ratio"] == 0
+    assert (scores["components"], scores["components_reference"]) == (1, 2)
 
 
 def test_a_single_node_has_chance_levels_of_its_own(model, graph):

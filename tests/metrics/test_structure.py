@@ -7,7 +7,15 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import from_networkx
 
-from metamerlib.metrics.structure import edge_jaccard, wl_kernel
+from metamerlib.metrics.structure import (
+    adjacency,
+    edge_flips,
+    edge_homophily,
+    edge_jaccard,
+    node_labels,
+    num_components,
+    wl_kernel,
+)
 
 
 def to_data(graph):
@@ -90,3 +98,36 @@ def test_bad_arguments():
         wl_kernel(three, four, labels=(torch.zeros(3), torch.zeros(3)))
     with pytest.raises(ValueError, match="h=-1"):
         wl_kernel(three, four, h=-1)
+    with pytest.raises(ValueError, match=r"got graphs of \(4, 3\) nodes"):
+        edge_flips(four, three)
+
+
+def test_flips_are_edges_of_one_graph_only():
+    square, path = to_data(nx.cycle_graph(4)), to_data(nx.path_graph(4))
+    bow = Data(edge_index=torch.tensor([[0, 0, 1], [2, 1, 3]]), num_nodes=4)
+    assert edge_flips(square, square) == 0 and edge_flips(square, path) == 1
+    # 0-1, 1-2, 2-3, 3-0 beside 0-2, 0-1, 1-3: three go and two come.
+    assert edge_flips(square, bow) == edge_flips(bow, square) == 5
+
+
+def test_components_by_hand():
+    assert num_components(to_data(nx.disjoint_union(nx.cycle_graph(3), nx.path_graph(2)))) == 2
+    assert num_components(Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=4)) == 4
+    weighted = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), edge_weight=torch.tensor([1.0, 0.0]), num_nodes=3)
+    assert num_components(weighted) == 2
+
+
+def test_homophily_by_hand():
+    square = to_data(nx.cycle_graph(4))
+    square.y = torch.tensor([0, 0, 1, 1])
+    assert edge_homophily(square) == 0.5
+    assert edge_homophily(square, torch.tensor([0, 1, 0, 1])) == 0
+    square.y = torch.tensor([2])
+    assert node_labels(square) is None and math.isnan(edge_homophily(square))
+    square.y, square.edge_index = torch.arange(4), square.edge_index[:, :0]
+    assert math.isnan(edge_homophily(square))
+
+
+def test_adjacency_is_simple_and_symmetric():
+    messy = Data(edge_index=torch.tensor([[0, 1, 0, 2, 2], [1, 0, 1, 2, 1]]), num_nodes=3)
+    assert adjacency(messy).toarray().tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
