@@ -1,8 +1,9 @@
-"""Train a model on the labels of a graph."""
+"""Train a model on the labels of a graph, or of many."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,6 +14,7 @@ from torch_geometric.data import Data
 
 from metamerlib.capture import call, forget_cached, with_features
 from metamerlib.checks import check_choice, check_graph, check_model, check_positive
+from metamerlib.graph_training import Lesson, graph_lesson
 from metamerlib.models import GNN
 from metamerlib.propagation import fix_structure
 
@@ -25,9 +27,9 @@ class Fit:
 
     Attributes:
         model: A trained copy in evaluation mode, at the epoch of least validation loss.
-        train_accuracy: Share of training nodes classified rightly.
-        val_accuracy: The same for validation nodes; NaN without a validation mask.
-        test_accuracy: The same for test nodes; NaN without a test mask.
+        train_accuracy: Share of training nodes (or graphs) classified rightly.
+        val_accuracy: The same for validation; NaN without a validation mask.
+        test_accuracy: The same for testing; NaN without a test mask.
         best_epoch: Epoch whose parameters were kept, from 1.
         history: Columns epoch, train_loss, val_loss, val_accuracy.
     """
@@ -42,7 +44,7 @@ class Fit:
 
 def train(
     model: nn.Module,
-    graph: Data,
+    graph: Data | Sequence[Data],
     *,
     epochs: int = 200,
     seed: int = 0,
@@ -51,25 +53,30 @@ def train(
     learning_rate: float = 0.01,
     weight_decay: float = 5e-4,
     patience: int | None = 100,
+    batch_size: int | None = None,
 ) -> Fit:
-    """Train a copy of a model by Adam on the cross-entropy of the training nodes.
+    """Train a copy of a model by Adam on the cross-entropy of the training nodes, or training graphs.
 
     The parameters of least validation loss are kept, and training stops when that loss has not fallen for
     ``patience`` epochs. The global random state is left as it was.
 
     Args:
-        model: Node-level model; it is not changed.
-        graph: x ``[N, F]``, y ``[N]``, train_mask ``[N]``, optional val_mask and test_mask.
+        model: Node-level model, or graph-level model for a list of graphs; it is not changed.
+        graph: x ``[N, F]``, y ``[N]``, train_mask ``[N]``, optional val_mask and test_mask; or a list of
+            graphs with y and masks ``[1]`` each, which without masks are split 60/20/20 under ``seed``, class
+            by class (as :func:`metamerlib.graph_training.split_graphs` does).
         epochs: Largest number of epochs.
-        seed: Seed of the parameters and of dropout.
+        seed: Seed of the parameters, of dropout, of mini-batches and of the split.
         adversarial: None.
         init: fresh (parameters are drawn anew under ``seed``) or keep.
         learning_rate: Of Adam.
         weight_decay: L2 penalty on all parameters.
         patience: Epochs without progress before stopping; None runs all epochs.
+        batch_size: Training graphs in one step; None for all. For lists of graphs only.
 
     Raises:
-        ValueError: If the graph has no labels or training nodes, or an argument is out of range.
+        TypeError: If labels, features or an argument have the wrong type.
+        ValueError: If there are no labels, nothing to train on, or an argument is out of range.
 
     Example:
         >>> import metamerlib as ml
@@ -78,35 +85,40 @@ def train(
         >>> ml.train(model, graph, epochs=50).test_accuracy > 0.5
         True
     """
-    check_graph(graph)
-    check_model(model, graph)
+    many = isinstance(graph, list | tuple)
+    if not many:
+        check_graph(graph)
+        check_model(model, graph)
     check_choice("init", init, ["fresh", "keep"])
     check_choice("adversarial", adversarial, [None])
     check_positive("epochs", epochs, integer=True)
     check_positive("learning_rate", learning_rate)
     if patience is not None:
         check_positive("patience", patience, integer=True)
-    _check_labels(graph)
-    devices = [graph.x.device] if graph.x.is_cuda else []
+    if batch_size is not None:
+        check_positive("batch_size", batch_size, integer=True)
+    lesson = graph_lesson(model, graph, seed=seed, batch_size=batch_size) if many else _node_lesson(graph, batch_size)
+    whole = lesson.whole
+    devices = [whole.x.device] if whole.x.is_cuda else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         trained = forget_cached(copy.deepcopy(model))
         trained.zero_grad()
         if init == "fresh":
             reset_parameters(trained)
-        twin, inputs = _prepare(trained, graph)
+        twin, lesson = (copy.deepcopy(trained), lesson) if many else _prepare(trained, lesson)
         optimiser = torch.optim.Adam(twin.parameters(), lr=learning_rate, weight_decay=weight_decay)
-        history, best_epoch = _descend(twin, inputs, optimiser, epochs, patience)
+        history, best_epoch = _descend(twin, lesson, optimiser, epochs, patience)
     trained.load_state_dict(twin.state_dict())
     trained.eval()
     with torch.no_grad():
-        logits = call(trained, graph)
-    train_share, val_share, test_share = (accuracy(logits, graph, f"{part}_mask") for part in ("train", "val", "test"))
+        logits = call(trained, whole)
+    train_share, val_share, test_share = (accuracy(logits, whole, f"{part}_mask") for part in ("train", "val", "test"))
     return Fit(trained, train_share, val_share, test_share, best_epoch, history)
 
 
 def accuracy(logits: Tensor, graph: Data, mask: str) -> float:
-    """Return the share of the masked nodes whose largest logit ``[N, C]`` is their label; NaN without any."""
+    """Return the share of masked nodes (or graphs) whose largest logit ``[N, C]`` is their label; NaN without any."""
     chosen = graph.get(mask)
     if chosen is None or not chosen.any():
         return float("nan")
@@ -142,29 +154,37 @@ def _check_labels(graph: Data) -> None:
             raise ValueError(f"{name} must be bool {list(graph.y.shape)}, got {mask.dtype} {list(mask.shape)}")
 
 
-def _prepare(model: nn.Module, graph: Data) -> tuple[nn.Module, Data]:
-    """Return a copy to be trained and its input; ours run on sparse features and a fixed structure."""
-    twin = copy.deepcopy(model)
+def _node_lesson(graph: Data, batch_size: int | None) -> Lesson:
+    _check_labels(graph)
+    if batch_size is not None:
+        raise ValueError(f"batch_size={batch_size} divides a list of graphs; a single graph is one batch, drop it")
+    return _lesson_of(graph)
+
+
+def _lesson_of(graph: Data) -> Lesson:
+    validated = graph.get("val_mask") is not None and bool(graph.val_mask.any())
+    return Lesson(graph, lambda: [graph], graph if validated else None)
+
+
+def _prepare(model: nn.Module, lesson: Lesson) -> tuple[nn.Module, Lesson]:
+    """Return a copy to be trained and its lesson; ours run on sparse features and a fixed structure."""
+    twin, graph = copy.deepcopy(model), lesson.whole
     if not isinstance(twin, GNN):
-        return twin, graph
+        return twin, lesson
     few = graph.x.count_nonzero() < SPARSE_BELOW * graph.x.numel()
-    return fix_structure(twin), with_features(graph, graph.x.to_sparse_coo()) if few else graph
+    return fix_structure(twin), _lesson_of(with_features(graph, graph.x.to_sparse_coo())) if few else lesson
 
 
 def _descend(
-    model: nn.Module, graph: Data, optimiser: torch.optim.Optimizer, epochs: int, patience: int | None
+    model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer, epochs: int, patience: int | None
 ) -> tuple[pd.DataFrame, int]:
     rows: list[tuple[int, float, float, float]] = []
-    validate = "val_mask" in graph and graph.val_mask is not None and bool(graph.val_mask.any())
     least, best_epoch, best = float("inf"), 0, copy.deepcopy(model.state_dict())
     for epoch in range(1, epochs + 1):
-        model.train()
-        optimiser.zero_grad()
-        loss = F.cross_entropy(call(model, graph)[graph.train_mask], graph.y[graph.train_mask])
-        loss.backward()
-        optimiser.step()
-        train_loss = loss.item()
-        val_loss, val_accuracy = _validate(model, graph) if validate else (train_loss, float("nan"))
+        train_loss = _learn(model, lesson, optimiser)
+        val_loss, val_accuracy = (
+            (train_loss, float("nan")) if lesson.held_out is None else _validate(model, lesson.held_out)
+        )
         rows.append((epoch, train_loss, val_loss, val_accuracy))
         if val_loss < least:
             least, best_epoch, best = val_loss, epoch, copy.deepcopy(model.state_dict())
@@ -174,6 +194,20 @@ def _descend(
         raise ValueError("the training loss was never finite; lower learning_rate or check the features")
     model.load_state_dict(best)
     return pd.DataFrame(rows, columns=["epoch", "train_loss", "val_loss", "val_accuracy"]), best_epoch
+
+
+def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer) -> float:
+    """Take one step for each batch of an epoch, and return the mean loss."""
+    total, count = 0.0, 0
+    model.train()
+    for graph in lesson.batches():
+        optimiser.zero_grad()
+        y = graph.y[graph.train_mask]
+        loss = F.cross_entropy(call(model, graph)[graph.train_mask], y)
+        loss.backward()
+        optimiser.step()
+        total, count = total + loss.item() * len(y), count + len(y)
+    return total / count
 
 
 def _validate(model: nn.Module, graph: Data) -> tuple[float, float]:

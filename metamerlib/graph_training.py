@@ -1,0 +1,125 @@
+"""What training needs of a collection of labelled graphs: split, mini-batches, and checks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.capture import call, private_copy
+from metamerlib.checks import check_model
+from metamerlib.collection import check_graphs, union_of
+from metamerlib.graphs import MASKS, stratified_masks
+
+
+class Lesson(NamedTuple):
+    """What a model learns from.
+
+    Attributes:
+        whole: Everything, with y and masks: one entry per node, or per graph of a union.
+        batches: Gives the training batches of one epoch; each has y and train_mask.
+        held_out: Has y and val_mask; None without validation.
+    """
+
+    whole: Data
+    batches: Callable[[], Iterable[Data]]
+    held_out: Data | None
+
+
+def split_graphs(graphs: Sequence[Data], *, seed: int = 0, train: float = 0.6, val: float = 0.2) -> list[Data]:
+    """Divide graphs at random into training, validation and test, class by class.
+
+    Args:
+        graphs: Graphs with one label y each.
+        seed: Seed of the split.
+        train: Share of each class for training.
+        val: Share of each class for validation; the rest is for testing.
+
+    Returns:
+        Shallow copies with train_mask, val_mask and test_mask ``[1]``, as ``metamerlib.train`` reads them.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> graphs = split_graphs(ml.load_graphs("decalin-bicyclopentyl"), train=1.0, val=0.0)
+        >>> [graph.train_mask.tolist() for graph in graphs]
+        [[True], [True]]
+    """
+    masks = stratified_masks(_labels(graphs).cpu(), torch.Generator().manual_seed(seed), train, val)
+    divided = [copy.copy(graph) for graph in graphs]
+    for place, graph in enumerate(divided):
+        for name, mask in masks.items():
+            graph[name] = mask[place : place + 1].to(graph.x.device)
+    return divided
+
+
+def graph_lesson(model: nn.Module, graphs: Sequence[Data], *, seed: int, batch_size: int | None) -> Lesson:
+    """Prepare graphs for training; where they have no train_mask they are split under ``seed``.
+
+    Args:
+        model: Graph-level model; it is not changed.
+        graphs: Graphs with one label y each; all or none have a train_mask ``[1]``.
+        seed: Seed of the split.
+        batch_size: Training graphs in one step; None for all.
+
+    Raises:
+        TypeError: If a label is not an integer, or as for :func:`check_graphs`.
+        ValueError: If a graph has no label, none is for training, or the model is not graph-level.
+    """
+    check_graphs(graphs)
+    _labels(graphs)
+    if "train_mask" not in graphs[0]:
+        graphs = split_graphs(graphs, seed=seed)
+    whole = union_of(graphs)
+    _check_masks(whole, len(graphs))
+    check_model(model, whole)
+    _check_output(model, graphs, whole.y)
+    learnt, held_out = ([g for g in graphs if g.get(name) is not None and bool(g[name])] for name in MASKS[:2])
+    size = min(batch_size or len(learnt), len(learnt))
+    together = union_of(learnt)
+
+    def batches() -> Iterable[Data]:
+        if size == len(learnt):
+            return [together]
+        order = torch.randperm(len(learnt)).tolist()
+        return (union_of([learnt[i] for i in order[at : at + size]]) for at in range(0, len(order), size))
+
+    return Lesson(whole, batches, union_of(held_out) if held_out else None)
+
+
+def _labels(graphs: Sequence[Data]) -> Tensor:
+    for place, graph in enumerate(graphs):
+        y = graph.y
+        if not isinstance(y, Tensor) or y.numel() != 1:
+            got = "none" if y is None else f"{list(y.shape)}" if isinstance(y, Tensor) else repr(y)
+            raise ValueError(f"graphs[{place}]: training needs one label y per graph, got {got}")
+        if y.dtype != torch.long:
+            raise TypeError(f"graphs[{place}]: y must be torch.long, got {y.dtype}")
+    return torch.cat([graph.y.reshape(1) for graph in graphs])
+
+
+def _check_masks(whole: Data, count: int) -> None:
+    for name in MASKS:
+        mask = whole.get(name)
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != (count,)):
+            raise ValueError(
+                f"{name} must be one bool per graph, [{count}] in all, got {mask.dtype} {list(mask.shape)}"
+            )
+    if not whole.train_mask.any():
+        raise ValueError("training needs a graph whose train_mask is True; drop the masks for a 60/20/20 split")
+
+
+def _check_output(model: nn.Module, graphs: Sequence[Data], y: Tensor) -> None:
+    few = graphs[:2]
+    with torch.no_grad():
+        shape = list(call(private_copy(model), union_of(few)).shape)
+    if len(shape) != 2 or shape[0] != len(few):
+        raise ValueError(
+            f"the model outputs {shape} for {len(few)} graphs, expected one row for each: pool over nodes "
+            "(pool='sum' or 'mean' of metamerlib.GNN) and let forward take batch"
+        )
+    if not 0 <= int(y.min()) <= int(y.max()) < shape[1]:
+        raise ValueError(f"labels run from {int(y.min())} to {int(y.max())}, but the model has {shape[1]} classes")
