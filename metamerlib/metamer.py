@@ -53,21 +53,23 @@ def find_metamer(
         layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name; ``"act:0"`` is the first
             call of a module that is called several times.
         vary: What may differ: features.
-        values: Which features are admissible: continuous.
+        values: Which features are admissible: continuous, or binary with the reference's number of ones.
         nodes: Matched nodes S: indices or a mask; None for all.
         free_nodes: Nodes whose features may differ; None for all.
-        start: moments (default: each feature's mean plus its standard deviation times noise), reference, or
-            features ``[N, F]``.
+        start: moments (default: each feature's mean plus its standard deviation times noise), frequencies
+            (default for binary features: ones drawn with each feature's frequency), reference, or features
+            ``[N, F]``.
         budget: Number of edge flips; for ``vary="structure"`` only.
-        max_overlap: Share of the reference's edges that may stay; for ``vary="structure"`` only.
-        ones: Where the number of ones is kept; for ``values="binary"`` only.
+        max_overlap: Share of the reference's edges, or ones of binary features, that may stay.
+        ones: Where the number of ones is kept, graph or node; for binary features.
         solver: lbfgs (fast: row-space coordinates, one-sided residual, graduated leak where it stalls), adam
-            (as in the paper: all features, plain residual), auto (lbfgs), or a solver object.
+            (as in the paper: all features, plain residual), auto (lbfgs), or a solver object. For binary
+            features: swaps (fast, auto) or ste (as in the paper).
         slope: Gradient of dead ReLU units in place of zero, for models whose pre-activation is out of reach;
             needs adam, since it is not the gradient of a function.
         forward: Replaces the call ``model(x, edge_index[, edge_weight][, batch])`` by
             ``forward(model, graph) -> Tensor``.
-        max_steps: Largest number of evaluations of loss and gradient (default 2000).
+        max_steps: Largest number of evaluations of loss and gradient (default 2000; ste 300).
         rtol: Converged when :math:`L_{act}` is at most this.
         stall_rtol: Stalled when the best loss falls by less than this share within 50 steps.
         num_restarts: Number of starts, run at once as a disjoint union; the best is returned.

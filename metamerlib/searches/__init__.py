@@ -9,7 +9,7 @@ from metamerlib.capture import Probe
 from metamerlib.checks import check_choice
 from metamerlib.problem import Target
 from metamerlib.result import Outcome
-from metamerlib.searches import continuous
+from metamerlib.searches import binary, continuous, structure
 from metamerlib.searches.request import Request
 
 __all__ = ["Kind", "Request", "kind_of"]
@@ -23,7 +23,11 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, dict[str, Kind]] = {
-    "features": {"continuous": Kind(continuous.check, continuous.search)},
+    "features": {
+        "continuous": Kind(continuous.check, continuous.search),
+        "binary": Kind(binary.check, binary.search),
+    },
+    "structure": {"binary": Kind(structure.check, structure.search)},
 }
 
 
