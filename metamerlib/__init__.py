@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from metamerlib.metrics.compare import compare as compare
     from metamerlib.models import GNN as GNN
     from metamerlib.switching import switch_metamer as switch_metamer
+    from metamerlib.tangent import project_to_tangent as project_to_tangent
+    from metamerlib.tangent import tangent_basis as tangent_basis
     from metamerlib.training import train as train
+    from metamerlib.walking import walk as walk
 
 __version__ = "0.1.0"
 
@@ -39,6 +42,9 @@ _HOME = {
     "switch_metamer": "switching",
     "metamer_dimension": "manifold",
     "log_volume_change": "manifold",
+    "tangent_basis": "tangent",
+    "project_to_tangent": "tangent",
+    "walk": "walking",
 }
 _MODULES = (
     "capture",
