@@ -12,15 +12,20 @@ if TYPE_CHECKING:
     from metamerlib import figures as figures
     from metamerlib import records as records
     from metamerlib.exact import nullspace_metamer as nullspace_metamer
+    from metamerlib.extremes import farthest_metamer as farthest_metamer
+    from metamerlib.extremes import several_metamers as several_metamers
     from metamerlib.graphs import available_graphs as available_graphs
     from metamerlib.graphs import load_graph as load_graph
     from metamerlib.graphs import load_graphs as load_graphs
+    from metamerlib.joining import join as join
     from metamerlib.manifold import log_volume_change as log_volume_change
     from metamerlib.manifold import metamer_dimension as metamer_dimension
+    from metamerlib.many import find_metamers as find_metamers
     from metamerlib.metamer import Metamer as Metamer
     from metamerlib.metamer import find_metamer as find_metamer
     from metamerlib.metrics.compare import compare as compare
     from metamerlib.models import GNN as GNN
+    from metamerlib.slicing import plane_slice as plane_slice
     from metamerlib.switching import switch_metamer as switch_metamer
     from metamerlib.tangent import project_to_tangent as project_to_tangent
     from metamerlib.tangent import tangent_basis as tangent_basis
@@ -36,6 +41,7 @@ _HOME = {
     "GNN": "models",
     "train": "training",
     "find_metamer": "metamer",
+    "find_metamers": "many",
     "Metamer": "metamer",
     "compare": "metrics.compare",
     "nullspace_metamer": "exact",
@@ -45,6 +51,10 @@ _HOME = {
     "tangent_basis": "tangent",
     "project_to_tangent": "tangent",
     "walk": "walking",
+    "join": "joining",
+    "farthest_metamer": "extremes",
+    "several_metamers": "extremes",
+    "plane_slice": "slicing",
 }
 _MODULES = (
     "capture",
