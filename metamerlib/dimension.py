@@ -86,10 +86,20 @@ def singular_values(matrix: Tensor) -> Tensor:
     if rows.size(0) == 0:
         return matrix.new_zeros(min(matrix.shape))
     if rows.size(1) > rows.size(0):
-        rows = torch.linalg.qr(rows.T, mode="r").R
+        rows = _triangle(rows.T)
     found = torch.linalg.svdvals(rows)
     missing = min(matrix.shape) - found.numel()
     return torch.cat([found, found.new_zeros(missing)])
+
+
+def _triangle(tall: Tensor) -> Tensor:
+    """Return a triangular factor of a tall matrix ``[m, d]``, in two rounds of QR, which stay in the cache."""
+    height = max(1024, 4 * tall.size(1))
+    whole = tall.size(0) // height * height
+    if whole > 2 * height:
+        factors = torch.linalg.qr(tall[:whole].reshape(-1, height, tall.size(1)), mode="r").R
+        tall = torch.cat([factors.reshape(-1, tall.size(1)), tall[whole:]])
+    return torch.linalg.qr(tall, mode="r").R
 
 
 def rank_of(strength: Tensor, shape: tuple[int, int], tolerance: float | None = None) -> int:

@@ -22,7 +22,8 @@ from metamerlib.fields import Members, Reach, find_reach, same_rows
 from metamerlib.rowspace import RowSpace, projected, row_space, sees_only
 from metamerlib.unions import restricted, select, subgraph
 
-MEMORY = 2**28
+MEMORY = 2**30
+_CHUNK = 2**27
 _TAPE = 16
 
 
@@ -88,7 +89,7 @@ class LocalModel:
         sizes = self.bytes_of(nodes)
         self._check_memory(nodes, sizes)
         order = sizes.argsort(stable=True)
-        limit = min(self.memory, MEMORY // 2) if self.margin is not None else 0
+        limit = min(self.memory, _CHUNK) if self.margin is not None else 0
         chunk: list[int] = []
         filled = 0
         for place in order.tolist():

@@ -164,6 +164,8 @@ def test_singular_values_by_hand():
     assert rank_of(found, (3, 4)) == 2 and gap_after(found, 2) == float("inf")
     assert gap_after(torch.tensor([4.0, 2, 1e-8]), 2) == pytest.approx(2e8)
     assert singular_values(torch.zeros(3, 5)).tolist() == [0, 0, 0] and rank_of(torch.zeros(3), (3, 5)) == 0
+    wide = features(0, 5, 9000) * torch.tensor([1, 1e-3, 1e-6, 1e-9, 1e-12]).double()[:, None]
+    torch.testing.assert_close(singular_values(wide), torch.linalg.svdvals(wide), rtol=1e-3, atol=1e-14)
     tall = features(0, 9, 4)
     torch.testing.assert_close(singular_values(tall), torch.linalg.svdvals(tall))
     torch.testing.assert_close(singular_values(tall.T), torch.linalg.svdvals(tall))
