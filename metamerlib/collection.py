@@ -14,8 +14,8 @@ def check_graphs(graphs: object) -> None:
     """Raise unless ``graphs`` is a list of single graphs that fit into one disjoint union.
 
     Args:
-        graphs: Should be a list or tuple of ``Data``, with the same number F and dtype of features and the
-            same tensor attributes.
+        graphs: Should be a list or tuple of ``Data``, with the same number F and dtype of features, and
+            edge weights and attributes in all or in none.
 
     Raises:
         TypeError: If there is no list, or an entry or its tensors have the wrong type; the entry is named.
@@ -37,17 +37,20 @@ def union_of(graphs: Sequence[Data]) -> Data:
     """Join graphs to one whose ``batch`` says which node belongs to which graph.
 
     Args:
-        graphs: Graphs that passed :func:`check_graphs`; what is no tensor is left out.
+        graphs: Graphs that passed :func:`check_graphs`.
 
     Returns:
-        x ``[N, F]``, edge_index ``[2, E]``, batch ``[N]`` and the tensors that the graphs hold.
+        x ``[N, F]``, edge_index ``[2, E]``, batch ``[N]`` and all other tensors that every graph holds in
+        shapes that can be joined.
 
     Example:
         >>> import metamerlib as ml
         >>> union_of(ml.load_graphs("decalin-bicyclopentyl")).batch.bincount().tolist()
         [10, 10]
     """
-    return Batch.from_data_list([Data.from_dict(_tensors(graph)) for graph in graphs])
+    held = [_tensors(graph) for graph in graphs]
+    common = [name for name, first in held[0].items() if all(_joins(name, first, other.get(name)) for other in held)]
+    return Batch.from_data_list([Data.from_dict({name: tensors[name] for name in common}) for tensors in held])
 
 
 def _check_like(graph: Data, first: Data, place: int) -> None:
@@ -62,11 +65,17 @@ def _check_like(graph: Data, first: Data, place: int) -> None:
     for what, got, wanted in (("dtype", graph.x.dtype, first.x.dtype), ("device", graph.x.device, first.x.device)):
         if got != wanted:
             raise TypeError(f"graphs[{place}]: the {what} of x is {got}, that of graphs[0] {wanted}; convert one")
-    names, wanted_names = set(_tensors(graph)), set(_tensors(first))
-    if names != wanted_names:
-        differing = sorted(names ^ wanted_names)
-        raise ValueError(f"graphs[{place}] and graphs[0] do not both have {differing}; add or drop these attributes")
+    for name in ("edge_weight", "edge_attr"):
+        if (graph.get(name) is None) != (first.get(name) is None):
+            raise ValueError(f"graphs[{place}] and graphs[0] do not both have {name}; give it to all or to none")
 
 
 def _tensors(graph: Data) -> dict[str, Tensor]:
-    return {name: value for name, value in graph.to_dict().items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in graph.to_dict().items() if isinstance(value, Tensor)}
+    return {name: value.reshape(1) if value.dim() == 0 else value for name, value in tensors.items()}
+
+
+def _joins(name: str, first: Tensor, other: Tensor | None) -> bool:
+    if other is None or other.dtype != first.dtype or other.dim() != first.dim():
+        return False
+    return "index" in name or other.shape[1:] == first.shape[1:]

@@ -71,8 +71,11 @@ def graph_lesson(model: nn.Module, graphs: Sequence[Data], *, seed: int, batch_s
     """
     check_graphs(graphs)
     _labels(graphs)
-    if "train_mask" not in graphs[0]:
+    split = [graph.get("train_mask") is not None for graph in graphs]
+    if not any(split):
         graphs = split_graphs(graphs, seed=seed)
+    elif not all(split):
+        raise ValueError(f"graphs[{split.index(False)}] has no train_mask, others have; split all graphs or none")
     whole = union_of(graphs)
     _check_masks(whole, len(graphs))
     check_model(model, whole)

@@ -207,7 +207,7 @@ def feature_problem(
     inputs = with_features(graph, here.repeat(copies, 1))
     if copies > 1:
         _check_apart(small, with_features(reference, here), inputs, copies)
-    fast = _with_fixed_structure(small, [inputs, with_features(graph, begin)])
+    fast = with_fixed_structure(small, [inputs, with_features(graph, begin)])
     position = (begin if rows is None else begin[rows]).reshape(copies, -1, begin.size(1))
     return FeatureProblem(fast, graph, target, position, inputs.x, rows, space, starts)
 
@@ -222,7 +222,7 @@ def _check_apart(probe: Probe, one: Data, union: Data, copies: int) -> None:
         )
 
 
-def _with_fixed_structure(probe: Probe, inputs: list[Data]) -> Probe:
+def with_fixed_structure(probe: Probe, inputs: list[Data]) -> Probe:
     """Return a faster probe of the same layer, or the one given where the faster one differs on any input."""
     fast = probe.copy()
     fix_structure(fast.model)

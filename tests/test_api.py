@@ -34,8 +34,8 @@ def test_every_public_name_is_there(name):
 
 
 def test_unknown_names_are_attribute_errors():
-    with pytest.raises(AttributeError, match=r"module 'metamerlib' has no attribute 'find_metamers'"):
-        _ = ml.find_metamers
+    with pytest.raises(AttributeError, match=r"module 'metamerlib' has no attribute 'find_isomer'"):
+        _ = ml.find_isomer
 
 
 def test_version_is_that_of_the_project():
@@ -48,6 +48,7 @@ INTERFACE = {
     "train": "model graph epochs seed adversarial init",
     "find_metamer": "model graph layer vary values nodes free_nodes start budget max_overlap ones solver slope forward"
     " max_steps rtol stall_rtol num_restarts seed device",
+    "find_metamers": "model graphs layer start solver slope forward max_steps rtol stall_rtol seed device",
     "compare": "model metamer",
     "nullspace_metamer": "model graph seed",
     "GNN": "conv in_channels hidden_channels out_channels num_layers act residual norm dropout pool",

@@ -26,7 +26,7 @@ def check(request: Request, graph: Data) -> None:
     for name in ("budget", "max_overlap"):
         if getattr(request, name) is not None:
             raise ValueError(f"{name} limits edges or ones, but real features have neither; drop {name}")
-    _choose_solver(request.solver, request.slope)
+    choose_solver(request.solver, request.slope)
 
 
 def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outcome:
@@ -39,7 +39,7 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
         request: The caller's wishes.
     """
     free = request.free_nodes
-    solver, name = _choose_solver(request.solver, request.slope)
+    solver, name = choose_solver(request.solver, request.slope)
     starts = feature_starts(graph, free, request.start, request.num_restarts, request.seed)
     limits = {"max_steps": request.max_steps or MAX_STEPS, "rtol": request.rtol, "stall_rtol": request.stall_rtol}
     problem, solution = _solve(probe, graph, target, starts, free, solver, limits)
@@ -77,7 +77,8 @@ def _solve(
     return problem, solve_graduated(problem, solver, **limits)
 
 
-def _choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, str]:
+def choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, str]:
+    """Return the solver of that name (or the one given) and its name, or raise where it does not fit the slope."""
     if isinstance(solver, str):
         check_choice("solver", solver, ["auto", *SOLVERS])
         name = ("lbfgs" if slope is None else "adam") if solver == "auto" else solver
