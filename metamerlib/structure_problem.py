@@ -12,9 +12,10 @@ from torch_geometric.data import Data
 
 from metamerlib.capture import Probe, with_features
 from metamerlib.checks import check_choice
-from metamerlib.edge_sets import among, both_directions, pair_keys, random_edges, switched_edges, undirected_pairs
+from metamerlib.edge_sets import both_directions, pair_keys, random_edges, switched_edges, undirected_pairs
 from metamerlib.messages import Call, listen
 from metamerlib.problem import Target
+from metamerlib.relaxation import Relaxed
 from metamerlib.rowspace import projected, row_space, sees_only
 
 STARTS = ["erdos-renyi", "configuration", "reference"]
@@ -52,6 +53,7 @@ class StructureProblem:
         lowest: Reference edges that the result holds at least.
         highest: Reference edges that the result holds at most.
         calls: List that the private copy fills on every pass.
+        plain: Records the same layer of a copy that notes nothing.
     """
 
     probe: Probe
@@ -62,6 +64,7 @@ class StructureProblem:
     lowest: int
     highest: int
     calls: list[Call]
+    plain: Probe
 
     @property
     def num_nodes(self) -> int:
@@ -73,9 +76,9 @@ class StructureProblem:
         """Sorted keys of the reference's edges ``[|E|]``."""
         return pair_keys(self.reference, self.num_nodes).sort().values
 
-    def overlap(self, pairs: Tensor) -> int:
-        """Count the reference's edges among pairs ``[2, n]``."""
-        return int(among(pair_keys(pairs, self.num_nodes), self.known).sum())
+    def relaxed(self) -> Relaxed:
+        """Return the layer as a function of real edge weights."""
+        return Relaxed(self.plain, self.graph)
 
     def look(self, pairs: Tensor) -> Look:
         """Run the model on a set of edges ``[2, |E|]``."""
@@ -224,5 +227,7 @@ def structure_problem(
         x = space.coordinates(reference.x)
         if sees_only(probe, space, [(g, x) for g in (graph, with_edges(graph, both_directions(start)))]):
             small, graph = projected(probe, space), with_features(graph, x)
-    calls = listen(small.model)
-    return StructureProblem(small, graph, target, start, undirected_pairs(reference), *bounds, calls)
+    plain = small.copy()
+    return StructureProblem(
+        small, graph, target, start, undirected_pairs(reference), *bounds, listen(small.model), plain
+    )

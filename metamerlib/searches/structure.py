@@ -16,11 +16,13 @@ from metamerlib.problem import Target
 from metamerlib.result import Outcome
 from metamerlib.searches.request import Request
 from metamerlib.solvers.discrete import DiscreteSolution, DiscreteSolver, solve_discrete
+from metamerlib.solvers.edge_ste import EdgeSTE
 from metamerlib.solvers.edge_swaps import EdgeSwaps
+from metamerlib.solvers.prbcd import PRBCD
 from metamerlib.structure_problem import edge_bounds, edge_start, structure_problem, with_edges
 
 MAX_STEPS = 2000
-NAMES = ("auto", "swaps")
+NAMES = ("auto", "swaps", "ste", "prbcd")
 
 
 def check(request: Request, graph: Data) -> None:
@@ -98,6 +100,10 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
 def _solver(wanted: str | DiscreteSolver, start: Any, steps: int, seed: int) -> DiscreteSolver:
     if not isinstance(wanted, str):
         return replace(wanted, seed=seed) if hasattr(wanted, "seed") else wanted  # type: ignore[type-var]
+    if wanted == "ste":
+        return EdgeSTE(steps=steps, seed=seed)
+    if wanted == "prbcd":
+        return PRBCD(steps=steps, seed=seed)
     return EdgeSwaps(steps=steps, degrees="keep" if start == "configuration" else "free", seed=seed)
 
 
