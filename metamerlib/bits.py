@@ -50,6 +50,24 @@ def bits_of(columns: Tensor, num_features: int, dtype: torch.dtype = torch.float
     return bits.scatter_(1, columns, 1.0)[:, :num_features].contiguous()
 
 
+def move_ones(x: Tensor, count: int, *, seed: int) -> Tensor:
+    """Return bits ``[n, F]`` of which ``count`` random ones have gone to random zeros of any row.
+
+    A search from there has a known answer, the bits that it started from.
+
+    Example:
+        >>> (move_ones(torch.eye(4), 1, seed=0) != torch.eye(4)).sum().item()
+        2
+    """
+    flat, generator = x.flatten().clone(), torch.Generator().manual_seed(seed)
+    places = [(flat == value).nonzero()[:, 0] for value in (1, 0)]
+    if not 0 <= count <= min(len(there) for there in places):
+        raise ValueError(f"cannot move {count} ones: there are {len(places[0])} ones and {len(places[1])} zeros")
+    for there, value in zip(places, (0, 1), strict=True):
+        flat[there[torch.randperm(len(there), generator=generator)[:count].to(there.device)]] = value
+    return flat.view_as(x)
+
+
 def largest_ones(
     keys: Tensor, counts: Tensor, *, per_node: bool, reference: Tensor | None = None, most_kept: int | None = None
 ) -> Tensor:

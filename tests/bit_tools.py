@@ -3,6 +3,7 @@
 import torch
 
 import metamerlib as ml
+from metamerlib.bits import move_ones
 from metamerlib.capture import with_features
 
 WIDTH = 40
@@ -19,12 +20,7 @@ def bit_graph(seed=0):
 
 def flipped(x, flips, seed=0):
     """Return bits with ``flips`` ones moved to zeros of any row."""
-    generator = torch.Generator().manual_seed(seed)
-    flat = x.flatten().clone()
-    ones, zeros = (flat == 1).nonzero()[:, 0], (flat == 0).nonzero()[:, 0]
-    flat[ones[torch.randperm(ones.numel(), generator=generator)[:flips]]] = 0
-    flat[zeros[torch.randperm(zeros.numel(), generator=generator)[:flips]]] = 1
-    return flat.view_as(x)
+    return move_ones(x, flips, seed=seed)
 
 
 def flipped_within_rows(x, flips, seed=0):

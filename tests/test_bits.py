@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import metamerlib as ml
-from metamerlib.bits import BitProblem, bits_of, columns_of, largest_ones
+from metamerlib.bits import BitProblem, bits_of, columns_of, largest_ones, move_ones
 from metamerlib.capture import Probe
 from metamerlib.problem import Target, feature_problem
 from tests.bit_tools import WIDTH, bit_graph, bits, flipped
@@ -22,6 +22,15 @@ def test_columns_and_bits_are_two_ways_to_say_the_same(spare):
 
 def test_no_ones_at_all():
     assert torch.equal(bits_of(columns_of(torch.zeros(3, 4)), 4), torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_ones_that_move_leave_one_place_and_take_another(count):
+    x = bits(1)
+    moved = move_ones(x, count, seed=2)
+    assert moved.sum() == x.sum() and (moved - x).abs().sum() == 2 * count
+    with pytest.raises(ValueError, match="cannot move 9999 ones"):
+        move_ones(x, 9999, seed=0)
 
 
 def test_largest_ones_with_few_of_the_reference():

@@ -105,7 +105,7 @@ def _problem(
     reference = _rows(graph.x, free)
     most = None if request.max_overlap is None else _most_kept(request.max_overlap, reference)
     ones, keys = _draw_start(graph, request, seed, most)
-    dense = isinstance(solver, BitSTE)
+    dense = getattr(solver, "dense", False)
     if dense:
         target = replace(target, active=None)
     return BitProblem(

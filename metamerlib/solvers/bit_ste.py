@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class BitSTE:
         margin: m.
         margin_weight: Weight of the regulariser beside :math:`L_{act}`.
     """
+
+    dense: ClassVar[bool] = True
 
     learning_rate: float = 0.1
     sharpness: float = 1.0
