@@ -121,16 +121,24 @@ def cached_state(
 
 
 def trained_model(
-    architecture: str, graph: Any, *, seed: int, hidden_channels: int = 64, num_layers: int = 2, epochs: int = 200
+    architecture: str,
+    graph: Any,
+    *,
+    seed: int,
+    hidden_channels: int = 64,
+    num_layers: int = 2,
+    epochs: int = 200,
+    pool: str | None = None,
 ) -> tuple[Any, float]:
-    """Train a model on a graph, or fetch it if that was done before.
+    """Train a model on a graph or a list of graphs, or fetch it if that was done before.
 
     Args:
         architecture: convolution, or `package.module:factory`; see `models.build_model`.
-        graph: Data with labels and a training mask.
-        seed: seed of the training.
+        graph: Data with labels and a training mask, or a list of labelled graphs.
+        seed: seed of the training, and of the split of a list of graphs without masks.
         hidden_channels, num_layers: shape of a model of ours.
         epochs: 0 gives the model untrained, with the seed's fresh parameters.
+        pool: pooling of a model of ours that classifies graphs: sum (the default for lists) or mean.
 
     Returns:
         The model in evaluation mode, and its test accuracy.
@@ -138,22 +146,29 @@ def trained_model(
     import torch
 
     from metamerlib.capture import call
+    from metamerlib.graph_training import labelled_union
     from metamerlib.models import build_model
     from metamerlib.training import accuracy, reset_parameters, train
 
-    model = build_model(architecture, graph, hidden_channels=hidden_channels, num_layers=num_layers)
+    many = isinstance(graph, list | tuple)
+    pool = pool or ("sum" if many else None)
+    first = graph[0] if many else graph
+    model = build_model(architecture, first, hidden_channels=hidden_channels, num_layers=num_layers, pool=pool)
     if epochs == 0:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             reset_parameters(model)
+        whole = labelled_union(graph, seed) if many else graph
         with torch.no_grad():
-            return model.eval(), accuracy(call(model.eval(), graph), graph, "test_mask")
+            return model.eval(), accuracy(call(model.eval(), whole), whole, "test_mask")
 
     def build() -> dict[str, Any]:
         fit = train(model, graph, epochs=epochs, seed=seed)
         return {"test_accuracy": fit.test_accuracy, **fit.model.state_dict()}
 
     settings = {"architecture": architecture, "shape": [hidden_channels, num_layers], "seed": seed, "epochs": epochs}
+    if pool is not None:
+        settings["pool"] = pool
     state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
     test_accuracy = float(state.pop("test_accuracy"))
     model.load_state_dict(state)

@@ -69,13 +69,7 @@ def graph_lesson(model: nn.Module, graphs: Sequence[Data], *, seed: int, batch_s
         TypeError: If a label is not an integer, or as for :func:`check_graphs`.
         ValueError: If a graph has no label, none is for training, or the model is not graph-level.
     """
-    check_graphs(graphs)
-    _labels(graphs)
-    split = [graph.get("train_mask") is not None for graph in graphs]
-    if not any(split):
-        graphs = split_graphs(graphs, seed=seed)
-    elif not all(split):
-        raise ValueError(f"graphs[{split.index(False)}] has no train_mask, others have; split all graphs or none")
+    graphs = _divided(graphs, seed)
     whole = union_of(graphs)
     _check_masks(whole, len(graphs))
     check_model(model, whole)
@@ -91,6 +85,22 @@ def graph_lesson(model: nn.Module, graphs: Sequence[Data], *, seed: int, batch_s
         return (union_of([learnt[i] for i in order[at : at + size]]) for at in range(0, len(order), size))
 
     return Lesson(whole, batches, union_of(held_out) if held_out else None)
+
+
+def labelled_union(graphs: Sequence[Data], seed: int) -> Data:
+    """Join labelled graphs, split under ``seed`` where they have no masks, to one with y and masks ``[B]``."""
+    return union_of(_divided(graphs, seed))
+
+
+def _divided(graphs: Sequence[Data], seed: int) -> Sequence[Data]:
+    check_graphs(graphs)
+    _labels(graphs)
+    split = [graph.get("train_mask") is not None for graph in graphs]
+    if not any(split):
+        return split_graphs(graphs, seed=seed)
+    if not all(split):
+        raise ValueError(f"graphs[{split.index(False)}] has no train_mask, others have; split all graphs or none")
+    return graphs
 
 
 def _labels(graphs: Sequence[Data]) -> Tensor:

@@ -264,8 +264,10 @@ class GNN(nn.Module):
         return x if self.head is None else self.head(x)
 
 
-def build_model(architecture: str, graph: Data, *, hidden_channels: int = 64, num_layers: int = 2) -> nn.Module:
-    """Build a node classifier for a graph by name.
+def build_model(
+    architecture: str, graph: Data, *, hidden_channels: int = 64, num_layers: int = 2, pool: str | None = None
+) -> nn.Module:
+    """Build a classifier by name: of the nodes of a graph, or with pooling of graphs.
 
     Args:
         architecture: A convolution of :class:`GNN`, or ``package.module:factory`` with
@@ -273,6 +275,7 @@ def build_model(architecture: str, graph: Data, *, hidden_channels: int = 64, nu
         graph: Gives the number of features F and of classes.
         hidden_channels: Width of the hidden layers of a :class:`GNN`.
         num_layers: Depth of a :class:`GNN`.
+        pool: Pooling of a :class:`GNN`; None for a node classifier.
 
     Example:
         >>> import metamerlib as ml
@@ -288,4 +291,5 @@ def build_model(architecture: str, graph: Data, *, hidden_channels: int = 64, nu
         hidden_channels=hidden_channels,
         out_channels=graph.num_classes,
         num_layers=num_layers,
+        pool=pool,
     )

@@ -1,6 +1,7 @@
 """Every metric of one metamer at once."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.capture import Forward, Probe, Recording, with_features
+from metamerlib.collection import check_graphs
 from metamerlib.metrics import features, matching, structure
 from metamerlib.metrics.consistency import consistency, excess_invariance
 from metamerlib.metrics.cycles import count_ratio, cycle_counts
@@ -19,6 +21,7 @@ from metamerlib.metrics.isomorphism import are_isomorphic
 from metamerlib.metrics.null_distribution import (
     at_nodes,
     null_distribution,
+    other_graphs,
     paired_nodes,
     random_partners,
     standard_draws,
@@ -61,6 +64,7 @@ def compare(
     forward: Forward | None = None,
     null_draws: int = 200,
     seed: int = 0,
+    others: Sequence[Data] | None = None,
 ) -> pd.Series:
     """Measure how close a metamer's activations are and how far its input is from the reference.
 
@@ -78,6 +82,8 @@ def compare(
         null_draws: draws of each kind of chance match; with 0 only the start is a null.
         seed: seed of the null, the shuffles and the choice of at most 2000 free rows
             that are searched for among the reference's rows.
+        others: for a layer with one row per graph: graphs of the same collection, which
+            stand for the reference in a further kind of chance match.
 
     Returns:
         One float per metric, NaN where a metric does not apply (predictions of a model
@@ -96,12 +102,17 @@ def compare(
     """
     if null_draws < 0:
         raise ValueError(f"got null_draws={null_draws}; use 0 or more")
+    if others is not None:
+        _check_others(others, metamer)
     metamer = _beside(model, metamer)
     probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
         seen, graph = _as_the_model_sees(probe, metamer)
         draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
+        if others is not None and metamer.nodes is None and _pooled(reference, metamer):
+            nearby = [copy.copy(other).to(metamer.reference.x.device) for other in others]
+            draws["graphs"] = other_graphs(probe, reference, nearby, draws=null_draws, seed=seed)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
         scores = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
@@ -127,6 +138,20 @@ def _as_the_model_sees(probe: Probe, metamer: "Metamer") -> tuple[Probe, Data]:
         if sees_only(probe, space, graphs, complete=True):
             return projected(probe, space), with_features(*graphs[0])
     return probe, reference
+
+
+def _check_others(others: Sequence[Data], metamer: "Metamer") -> None:
+    check_graphs(others)
+    got, wanted = others[0].num_features, metamer.reference.num_features
+    if got != wanted:
+        raise ValueError(f"others have {got} features, the reference has {wanted}; pass graphs of its collection")
+
+
+def _pooled(reference: Recording, metamer: "Metamer") -> bool:
+    """Tell whether the layer has one row for each graph, so that rows of other graphs can stand in for it."""
+    batch = metamer.reference.get("batch")
+    graphs = 1 if batch is None else int(batch.max()) + 1
+    return len(reference.activation) == graphs
 
 
 def _beside(model: nn.Module, metamer: "Metamer") -> "Metamer":

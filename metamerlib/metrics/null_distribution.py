@@ -1,7 +1,7 @@
 """How well activations match by chance: draws that no one optimised."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -151,6 +151,28 @@ def paired_nodes(reference: Recording, *, draws: int = 200, seed: int = 0) -> It
         partner = random_partners(num_rows, rng).to(reference.activation.device)
         paired = None if output is None or not _per_row(output, num_rows) else output[partner]
         yield replace(reference, activation=reference.activation[partner], pre_activation=None, output=paired)
+
+
+def other_graphs(
+    probe: Callable[[Data], Recording], reference: Recording, others: Sequence[Data], *, draws: int = 200, seed: int = 0
+) -> Iterator[Recording]:
+    """Draw recordings in which another graph of a collection stands for the reference.
+
+    Only recordings with as many rows as the reference's can be set beside it: those of a pooled layer, one row
+    for each graph. Others are left out.
+
+    Args:
+        probe: maps a graph to its recording.
+        reference: recording of the reference.
+        others: the collection; the reference may be in it.
+        draws: largest number of draws; each graph is drawn at most once.
+        seed: seed of the choice.
+    """
+    rng = np.random.default_rng([seed, 5])
+    for place in rng.permutation(len(others))[:draws]:
+        recording = probe(others[place])
+        if recording.activation.shape == reference.activation.shape:
+            yield recording
 
 
 def shuffled_features(

@@ -7,9 +7,14 @@ import pytest
 import torch
 
 import metamerlib as ml
+from metamerlib.capture import Probe
 from metamerlib.lifts import double
 from metamerlib.metrics import cycle_counts, degree_distance, edge_jaccard, feature_cosine, prediction_match, wl_kernel
 from metamerlib.metrics.compare import UNCHANGED, _edge_distances, _structure
+from metamerlib.metrics.matching import snr_db
+from metamerlib.metrics.null_distribution import other_graphs
+from tests.graph_tools import gnn as graph_level
+from tests.graph_tools import rings_and_stars
 
 CONTRACT = """L_act relative_error node_error_median node_error_p95 silent_nodes pearson spearman snr_db
 prediction_match chance_match start_match shuffled_match feature_cosine feature_cosine_start
@@ -174,3 +179,29 @@ def test_no_draws_leave_the_start_alone(model, metamer):
     assert np.isfinite(scores["null_max_pearson"]) and scores["is_metamer"]
     with pytest.raises(ValueError, match="got null_draws=-1"):
         ml.compare(model, metamer, null_draws=-1)
+
+
+@pytest.mark.parametrize("layer, kinds", [("pool", 1), (1, 0)])
+def test_other_graphs_stand_for_the_reference_of_a_pooled_layer(layer, kinds):
+    graphs = rings_and_stars(6)
+    model = graph_level()
+    metamer = ml.find_metamer(model, graphs[0], layer=layer)
+    without, beside = (ml.compare(model, metamer, null_draws=6, others=others) for others in (None, graphs))
+    assert beside.L_act == without.L_act == pytest.approx(metamer.loss, rel=1e-6)
+    assert beside.prediction_match == 1.0 and beside.is_metamer in (True, False)
+    assert (beside.null_max_snr_db >= without.null_max_snr_db) and np.isfinite(beside.null_max_pearson)
+    probe = Probe(model, layer)
+    with torch.no_grad():
+        drawn = list(other_graphs(probe, probe(graphs[0]), graphs, draws=6))
+    assert len(drawn) == (6 if kinds else 1)
+    ratios = [snr_db(each.activation, metamer.target) for each in drawn] if kinds else []
+    best = max((ratio for ratio in ratios if np.isfinite(ratio)), default=-np.inf)
+    assert beside.null_max_snr_db == max(best, without.null_max_snr_db)
+
+
+def test_other_graphs_must_be_of_the_collection():
+    graphs = rings_and_stars(2)
+    metamer = ml.find_metamer(graph_level(), graphs[0], layer="pool")
+    for others, text in (([], "list of graphs is empty"), ([ml.load_graph("karate")], "others have 34 features")):
+        with pytest.raises(ValueError, match=text):
+            ml.compare(graph_level(), metamer, others=others)
