@@ -1,5 +1,6 @@
 """How similar the features of two graphs on the same nodes are."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -232,9 +233,10 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
         return Retrieval(float("nan"), float("nan"))
     directions = torch.nn.functional.normalize(reference, dim=1)
     slack = 64 * torch.finfo(directions.dtype).eps
+    table = _sparse(directions) if directions.count_nonzero() < 0.1 * directions.numel() else directions
     ranks = []
     for part in own.split(chunk_size):
-        cosines = torch.nn.functional.normalize(x[part], dim=1) @ directions.T
+        cosines = (table @ torch.nn.functional.normalize(x[part], dim=1).T).T
         to_own = cosines.gather(1, part.unsqueeze(1))
         nearer = (cosines > to_own + slack).sum(dim=1)
         tied = (cosines >= to_own - slack).sum(dim=1) - nearer
@@ -250,6 +252,12 @@ def _floats(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         )
     dtype = torch.promote_types(torch.promote_types(x.dtype, reference.dtype), torch.float32)
     return x.detach().to(dtype), reference.detach().to(dtype)
+
+
+def _sparse(x: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return x.to_sparse_csr()
 
 
 def _matrix(x: Tensor) -> np.ndarray | csr_matrix:
