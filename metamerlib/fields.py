@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.csgraph import connected_components, dijkstra
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -167,22 +167,33 @@ def _distances(adjacency: csr_matrix, source: int) -> np.ndarray:
 
 
 def _places_to_try(adjacency: csr_matrix) -> list[int]:
-    """Return nodes from which the farthest others are as far as can be, a hub, and some others."""
+    """Return a node from which the farthest others are as far as can be, a hub, and some others."""
     num_nodes = adjacency.shape[0]
+    degree = np.asarray(adjacency.sum(1)).ravel()
     if num_nodes <= _EXACT_BELOW:
         far = np.where(np.isfinite(every := dijkstra(adjacency, unweighted=True)), every, -1).max(1)
-        places = [int(far.argmax())]
+        peripheral = int(far.argmax())
     else:
-        degree = np.asarray(adjacency.sum(1)).ravel()
-        places, node = [], int(degree.argmax())
-        for _ in range(4):
-            distance = _distances(adjacency, node)
-            node = int(np.where(np.isfinite(distance), distance, -1).argmax())
-            places.append(node)
-        places = places[::-1]
+        peripheral = _peripheral(adjacency, degree)
     spread = np.linspace(0, num_nodes - 1, 3).astype(int).tolist()
-    hub = int(np.asarray(adjacency.sum(1)).argmax())
-    return list(dict.fromkeys([*places[:2], hub, *spread]))
+    return list(dict.fromkeys([peripheral, int(degree.argmax()), *spread]))
+
+
+def _peripheral(adjacency: csr_matrix, degree: np.ndarray) -> int:
+    """Return the start of a longest shortest path, by sweeps to and fro in each component that could hold it."""
+    _, label = connected_components(adjacency, directed=False)
+    size = np.bincount(label)
+    longest, place = -1.0, 0
+    for component in np.argsort(-size, kind="stable"):
+        if size[component] <= longest + 1:
+            break
+        node = int(np.where(label == component, degree, -1).argmax())
+        for _ in range(3):
+            distance = np.where(np.isfinite(found := _distances(adjacency, node)), found, -1)
+            if distance.max() > longest:
+                longest, place = distance.max(), node
+            node = int(distance.argmax())
+    return place
 
 
 def _depends(probe: Probe, graph: Data, reference: Tensor, source: int) -> Tensor:

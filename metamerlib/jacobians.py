@@ -125,6 +125,10 @@ class LocalModel:
         for unit in range(chosen.size(1)):
             (gradient,) = torch.autograd.grad(chosen[:, unit].sum(), x, retain_graph=True)
             matrix[unit] = gradient if rows.numel() == x.size(0) else gradient[rows]
+            if self.margin is None and int((gradient != 0).sum()) > int((matrix[unit] != 0).sum()):
+                raise RuntimeError(
+                    f"node {int(nodes[0])} depends on nodes outside of the receptive field that was found"
+                )
         parts, members = (whole.split(fields.sizes.tolist(), dim) for whole, dim in ((matrix, 1), (fields.node, 0)))
         for place, (node, field, part) in enumerate(zip(nodes.tolist(), members, parts, strict=True)):
             inputs = field.numel() * self.num_features

@@ -96,6 +96,19 @@ def test_hops_on_a_graph_with_long_paths():
     assert find_reach(Probe(model, model), graph).hops == 3
 
 
+@pytest.mark.parametrize("size", [100, 300])
+def test_the_longest_paths_may_lie_in_a_small_component(size):
+    star = torch.stack([torch.zeros(size, dtype=torch.long), torch.arange(1, size + 1)])
+    hops = torch.arange(12)
+    line = torch.stack([hops, hops + 1]) + size + 1
+    other = torch.stack([torch.zeros(250, dtype=torch.long), torch.arange(1, 251)]) + size + 14
+    edges = torch.cat([star, line, other], 1)
+    graph = Data(x=features(0, size + 265), edge_index=torch.cat([edges, edges.flip(0)], 1))
+    reach = reach_of(gnn(num_layers=6), graph, 5)
+    assert reach.hops == 5
+    assert reach.sizes(torch.tensor([0, size + 1, size + 14])).tolist() == [size + 1, 6, 251]
+
+
 def test_members_from_keys():
     members = Members.of(torch.tensor([1, 3, 10 + 2]), 3, 10)
     assert members.owner.tolist() == [0, 0, 1] and members.sizes.tolist() == [2, 1, 0]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch_geometric.nn import GCNConv
@@ -100,6 +102,13 @@ def test_a_chunk_that_differs_falls_back_to_the_whole_graph(graph):
     for jacobian in local.jacobians(nodes):
         flat = whole_jacobian(model, graph, 1, jacobian.node)[:, jacobian.field].flatten(1)
         torch.testing.assert_close(jacobian.matrix @ jacobian.matrix.T, flat @ flat.T)
+
+
+def test_a_field_found_too_small_is_never_silent(graph):
+    local, nodes = prepared(gnn(num_layers=3), graph, 2, [0])
+    narrow = replace(local, probe=local.plain, margin=None, reach=replace(local.reach, hops=1))
+    with pytest.raises(RuntimeError, match="node 0 depends on nodes outside of the receptive field"):
+        list(narrow.jacobians(nodes))
 
 
 def test_pre_activation_is_differentiated_where_it_is_in_reach(graph):
