@@ -102,6 +102,9 @@ class Relaxed(nn.Module):
     def record(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Any:
         """Return the recording of the layer, through which gradients flow to the weights ``[E]``."""
         candidate = Data(x=x, edge_index=edge_index)
+        if edge_weight.requires_grad:  # the root of a degree of zero has no slope
+            edge_weight = edge_weight * 1.0
+            edge_weight.register_hook(lambda gradient: gradient.nan_to_num(0.0, 0.0, 0.0))
         for name, value in self.graph.to_dict().items():
             if name not in ("x", "edge_index") and not self.graph.is_edge_attr(name):
                 candidate[name] = value

@@ -59,8 +59,9 @@ class EdgeSwaps:
 
     def temperature(self, step: int) -> float:
         """Return the temperature of a step, from 0."""
-        share = step / max(1.0, (1 - self.quench) * self.steps)
-        return 0.0 if share >= 1 else self.hot * (self.cold / self.hot) ** share
+        hot_steps = (1 - self.quench) * self.steps
+        share = step / max(1.0, hot_steps)
+        return 0.0 if share >= 1 or hot_steps <= 0 else self.hot * (self.cold / self.hot) ** share
 
     def iterate(self, problem: StructureProblem) -> Iterator[tuple[Callable[[], Tensor], float]]:
         """Yield each set of edges ``[2, |E|]`` with its loss."""
