@@ -28,22 +28,28 @@ class Moves(NamedTuple):
         slots: ``[m * size]``.
         bits: Feature that each slot gets ``[m * size]``, F to empty it.
         size: Entries per move: 1 for a swap within a row, 2 for a one that goes from one row to another.
+        change: Predicted change of the objective ``[m]``, negative.
     """
 
     rows: Tensor
     slots: Tensor
     bits: Tensor
     size: int
+    change: Tensor
 
     def first(self, count: int) -> Moves:
         """Return the best moves."""
         last = count * self.size
-        return Moves(self.rows[:last], self.slots[:last], self.bits[:last], self.size)
+        return Moves(self.rows[:last], self.slots[:last], self.bits[:last], self.size, self.change[:count])
 
     @property
     def number(self) -> int:
         """How many there are."""
         return self.rows.numel() // self.size
+
+    def plausible(self, objective: float) -> int:
+        """Count the moves that together promise no more than there is to be gained, and at least one."""
+        return min(self.number, 1 + int((-self.change.cumsum(0) < objective).sum()))
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,9 @@ class BitSwaps:
 
     with :math:`g_i` the gradient in the coordinates of row i and :math:`c_i V V^T` its curvature, and for a swap
     adds the cross term :math:`-2 c_i V_a V_r`. Of the moves that promise less, the best are applied together,
-    fewer by half until the true objective falls. Block and pool adapt. It ends where no move of any row is left.
-    Memory is that of the ones and of one block.
+    fewer by half until the true objective falls. Block and pool adapt: at the first step, and where a few moves
+    promise all that there is to be gained, they hold everything. It ends where no move of any row is left. Memory
+    is that of the ones and of one block.
 
     Attributes:
         block: Share of the rows in the first block.
@@ -108,16 +115,18 @@ class BitSwaps:
         generator = torch.Generator().manual_seed(problem.seed)
         state = _begin(problem, problem.start)
         yield partial(getattr, state, "columns"), state.loss
-        block, pool, step, idle = self.block, self.pool, 0, 0
+        block, pool, step, idle, near = self.block, self.pool, 0, 0, True
         curvature = problem.curvature(state.position, self.probes, generator)
         while True:
             if step and step % self.refresh == 0:
                 state = _begin(problem, state.columns)
                 curvature = problem.curvature(state.position, self.probes, generator)
             step += 1
-            between = not problem.per_node and step % 2 == 0
-            moves = self._propose(problem, state, curvature, (block, pool), between, generator)
-            count, failed = moves.number, False
+            between = not problem.per_node and step % 2 == 1
+            sizes = (1.0, problem.num_features) if near else (block, pool)
+            moves = self._propose(problem, state, curvature, sizes, between, generator)
+            count, failed = moves.plausible(state.objective), False
+            near = step == 1 or count < moves.number
             while count:
                 trial = _applied(problem, state, moves.first(count))
                 yield partial(getattr, trial, "columns"), trial.loss
@@ -136,7 +145,7 @@ class BitSwaps:
                 block = min(block * GROWTH, 1.0)
             elif block < 1 or pool < problem.num_features:
                 block, pool, idle = min(2 * block, 1.0), min(2 * pool, problem.num_features), 0
-            elif idle == IDLE_STEPS:
+            elif idle >= IDLE_STEPS:
                 return
 
     def _propose(
@@ -167,7 +176,7 @@ class BitSwaps:
         good = (change < 0).nonzero()[:, 0]
         good, pair = good[change[good].argsort()], pair[:, None]
         bit = added.gather(1, pair // removals)[good, 0]
-        return Moves(look.rows[good], slot.gather(1, pair % removals)[good, 0], bit, 1)
+        return Moves(look.rows[good], slot.gather(1, pair % removals)[good, 0], bit, 1, change[good])
 
 
 def _begin(problem: BitProblem, columns: Tensor) -> _State:
@@ -234,7 +243,7 @@ def _between_rows(look: _Look, empty: int) -> Moves:
     rows = torch.stack([look.rows[takers], look.rows[givers]], 1)
     slots = torch.stack([free[takers].byte().argmax(1), slot[givers]], 1)
     bits = torch.stack([look.pool[which[takers]], torch.full_like(givers, empty)], 1)
-    return Moves(rows.flatten(), slots.flatten(), bits.flatten(), 2)
+    return Moves(rows.flatten(), slots.flatten(), bits.flatten(), 2, change[good])
 
 
 def _allowed(problem: BitProblem, state: _State, moves: Moves) -> Moves:
@@ -245,4 +254,4 @@ def _allowed(problem: BitProblem, state: _State, moves: Moves) -> Moves:
     back = back.reshape(-1, moves.size).any(1)
     kept = ~back | (back.cumsum(0) <= problem.most_kept - state.kept)
     rows, slots, bits = (part.reshape(-1, moves.size)[kept].flatten() for part in moves[:3])
-    return Moves(rows, slots, bits, moves.size)
+    return Moves(rows, slots, bits, moves.size, moves.change[kept])
