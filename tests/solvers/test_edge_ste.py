@@ -1,10 +1,10 @@
 import pytest
 import torch
-from tests.test_messages import problem_of
 
 from metamerlib.solvers import edge_ste
 from metamerlib.solvers.discrete import solve_discrete
 from metamerlib.solvers.edge_ste import EdgeSTE, best_pairs
+from tests.test_messages import problem_of
 
 
 def test_descends():

@@ -1,13 +1,13 @@
 import pytest
 import torch
-from tests.edge_tools import random_graph
-from tests.test_messages import problem_of
-from tests.test_relaxation import CONVOLUTIONS
 
 from metamerlib.edge_sets import both_directions, pair_keys
 from metamerlib.solvers.discrete import solve_discrete
 from metamerlib.solvers.edge_moves import admissible, disjoint, influence, score_rewirings, score_switches
 from metamerlib.solvers.edge_swaps import EdgeSwaps, _metrics
+from tests.edge_tools import random_graph
+from tests.test_messages import problem_of
+from tests.test_relaxation import CONVOLUTIONS
 
 
 def influences(problem, shift):

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tests.test_messages import problem_of
 
 from metamerlib.solvers.discrete import solve_discrete
 from metamerlib.solvers.prbcd import PRBCD
+from tests.test_messages import problem_of
 
 
 @pytest.mark.parametrize("conv", ["gcn", "sage"])
