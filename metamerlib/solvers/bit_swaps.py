@@ -126,7 +126,7 @@ class BitSwaps:
             sizes = (1.0, problem.num_features) if near else (block, pool)
             moves = self._propose(problem, state, curvature, sizes, between, generator)
             count, failed = moves.plausible(state.objective), False
-            near = step == 1 or count < moves.number
+            near = step == 1 or (count < moves.number and count**2 <= len(state.columns))
             while count:
                 trial = _applied(problem, state, moves.first(count))
                 yield partial(getattr, trial, "columns"), trial.loss
