@@ -52,19 +52,22 @@ def find_metamer(
         graph: The reference: x ``[N, F]``, edge_index ``[2, E]``, optional edge_weight ``[E]`` and batch.
         layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name; ``"act:0"`` is the first
             call of a module that is called several times.
-        vary: What may differ: features.
-        values: Which features are admissible: continuous, or binary with the reference's number of ones.
+        vary: What may differ: features, structure (simple undirected edges) or both.
+        values: What is admissible. Features: continuous, or binary with the reference's number of ones. Edges:
+            binary with the reference's number of edges, or weighted (real weights >= 0). Both: a pair of these.
         nodes: Matched nodes S: indices or a mask; None for all.
         free_nodes: Nodes whose features may differ; None for all.
         start: moments (default: each feature's mean plus its standard deviation times noise), frequencies
             (default for binary features: ones drawn with each feature's frequency), reference, or features
-            ``[N, F]``.
-        budget: Number of edge flips; for ``vary="structure"`` only.
+            ``[N, F]``. Edges: erdos-renyi (default), configuration (the same degrees, which then stay), reference,
+            or a graph.
+        budget: Largest number of edge flips, each exchanged edge costing two; for edges.
         max_overlap: Share of the reference's edges, or ones of binary features, that may stay.
         ones: Where the number of ones is kept, graph or node; for binary features.
         solver: lbfgs (fast: row-space coordinates, one-sided residual, graduated leak where it stalls), adam
             (as in the paper: all features, plain residual), auto (lbfgs), or a solver object. For binary
-            features: swaps (fast, auto) or ste (as in the paper).
+            features: swaps (fast, auto) or ste (as in the paper). For edges: swaps (auto, O(E) memory), ste (dense),
+            or prbcd (of PyTorch Geometric).
         slope: Gradient of dead ReLU units in place of zero, for models whose pre-activation is out of reach;
             needs adam, since it is not the gradient of a function.
         forward: Replaces the call ``model(x, edge_index[, edge_weight][, batch])`` by

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -24,7 +24,7 @@ from metamerlib.searches.structure import (
     overlap_settings,
     start_name,
 )
-from metamerlib.solvers import LBFGS, Adam, Solver, solve
+from metamerlib.solvers import LBFGS, Adam, Solution, Solver, solve
 from metamerlib.solvers.discrete import solve_discrete
 from metamerlib.solvers.edge_swaps import EdgeSwaps
 from metamerlib.structure_problem import StructureProblem, edge_start, structure_problem, with_edges
@@ -34,6 +34,8 @@ MAX_STEPS = 500
 CANDIDATES = 4
 SMALL = 0.2
 NEGLIGIBLE = 1e-8
+ROUNDS, BLOCK = 8, 8
+KEPT, FRESH = 0.1, 0.03
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,13 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
         if not isinstance(request.start, Data):
             start = _good_edges(probe, graph, target, start, bounds, max(1, steps // 2), seed)
         problem = _problem(probe, graph, target, start, weight, bounds, seed)
-        solution = solve(
-            problem,  # type: ignore[arg-type]
-            solver, max_steps=steps, rtol=request.rtol, stall_rtol=request.stall_rtol,
-        )  # fmt: skip
+        begin = _graph(graph, problem.candidates, problem.start[0, :, 0])
+        problem, solution = _in_rounds(problem, solver, steps, request, seed)
         if best is None or float(solution.loss) < float(best[1].loss):
-            best = problem, solution
+            best = problem, solution, begin
     assert best is not None
-    problem, solution = best
-    found, begin = (_graph(graph, problem.candidates, p[0, :, 0]) for p in (solution.position, problem.start))
+    problem, solution, begin = best
+    found = _graph(graph, problem.candidates, solution.position[0, :, 0])
     kept = undirected_pairs(found)
     losses = solution.losses[:, 0].numpy()
     return Outcome(
@@ -127,6 +127,50 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
             start=start_name(request.start), **overlap_settings(graph, kept, undirected_pairs(begin)),
         ),
     )  # fmt: skip
+
+
+def _in_rounds(
+    problem: WeightProblem, solver: Solver, steps: int, request: Request, seed: int
+) -> tuple[WeightProblem, Solution]:
+    """Solve, exchange candidates that came to nothing for pairs with a better slope, and solve again."""
+    generator = torch.Generator().manual_seed(seed)
+    parts: list[Solution] = []
+    left = steps
+    while True:
+        solution = solve(
+            problem,  # type: ignore[arg-type]
+            solver, max_steps=min(left, max(1, steps // ROUNDS)), rtol=request.rtol, stall_rtol=request.stall_rtol,
+        )  # fmt: skip
+        parts.append(solution)
+        left -= solution.steps
+        if left <= 0 or solution.status in ("converged", "non_finite"):
+            break
+        problem = _with_better_candidates(problem, solution.position[0, :, 0], generator)
+    seconds: list[float] = []
+    for part in parts:
+        before = seconds[-1] if seconds else 0.0
+        seconds += [before + second for second in part.seconds]
+    losses = torch.cat([part.losses for part in parts])
+    return problem, replace(parts[-1], steps=steps - left, losses=losses, seconds=seconds)
+
+
+def _with_better_candidates(problem: WeightProblem, roots: Tensor, generator: torch.Generator) -> WeightProblem:
+    """Keep the pairs that have a weight, and fill up with the pairs of steepest descent in a random block."""
+    binary, count = problem.problem, problem.candidates.size(1)
+    kept = roots.abs() > KEPT
+    candidates, roots = problem.candidates[:, kept], roots[kept].abs()
+    num_nodes, size = binary.num_nodes, candidates.size(1)
+    avoid = torch.cat([binary.known, pair_keys(candidates, num_nodes)]).unique()
+    free = num_nodes * (num_nodes - 1) // 2 - avoid.numel()
+    block = draw_pairs(min(BLOCK * count, free), num_nodes, avoid, generator)
+    weight = torch.cat([roots.square(), roots.new_zeros(block.size(1))]).requires_grad_()
+    pairs = torch.cat([candidates, block], dim=1)
+    recording = problem.relaxed.record(binary.graph.x, both_directions(pairs), weight.repeat(2))
+    residual, _ = binary.target.residual(recording, 1)
+    (slope,) = torch.autograd.grad(residual.square().sum(), weight)
+    best = block[:, slope[size:].argsort()[: count - size]]
+    roots = torch.cat([roots, roots.new_full((best.size(1),), FRESH)])
+    return replace(problem, candidates=torch.cat([candidates, best], dim=1), start=roots[None, :, None])
 
 
 def check_weights(probe: Probe, graph: Data) -> None:
