@@ -48,8 +48,9 @@ class _Multiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor, call: Call) -> Tensor:
         ctx.transposed, ctx.call = transposed, call
-        call.gathered = matrix @ x
-        return call.gathered
+        out = matrix @ x
+        call.gathered = out.detach()  # the output itself would hold the call in a cycle, and with it the memory
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,7 +1,8 @@
+import gc
+import weakref
+
 import pytest
 import torch
-from tests.edge_tools import random_graph
-from tests.test_relaxation import CONVOLUTIONS, model_of
 
 from metamerlib.capture import Probe
 from metamerlib.edge_sets import both_directions, undirected_pairs
@@ -9,6 +10,8 @@ from metamerlib.messages import listen, metric_of
 from metamerlib.problem import Target
 from metamerlib.solvers.edge_ste import adjacency_gradient
 from metamerlib.structure_problem import structure_problem, with_edges
+from tests.edge_tools import random_graph
+from tests.test_relaxation import CONVOLUTIONS, model_of
 
 
 def problem_of(conv, layer=2, num_edges=20):
@@ -63,3 +66,16 @@ def test_edges_of_a_graph_are_replaced_with_what_belonged_to_them():
     fewer = with_edges(graph, graph.edge_index[:, :2])
     assert "edge_attr" not in fewer
     assert graph.edge_index.size(1) == 40
+
+
+def test_a_look_leaves_no_cycle_behind():
+    """Activations held in a cycle would pile up until the garbage collector runs."""
+    problem = problem_of("gcn")
+    gc.collect()
+    gc.disable()
+    try:
+        seen = weakref.ref(problem.look_closely(problem.start, 2, torch.Generator()).calls[0])
+        problem.calls.clear()
+        assert seen() is None
+    finally:
+        gc.enable()
