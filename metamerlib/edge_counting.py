@@ -32,7 +32,7 @@ def edge_bits(graph: Data, *, degrees: bool = False) -> float:
     Example:
         >>> import metamerlib as ml
         >>> round(edge_bits(ml.load_graph("karate")))
-        319
+        322
     """
     pairs, num_nodes = undirected_pairs(graph), int(graph.num_nodes)
     size = pairs.size(1)

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from tests.edge_tools import check_simple, overlap, random_graph
 from torch_geometric.data import Data
 
 from metamerlib.edge_sets import (
@@ -14,6 +13,7 @@ from metamerlib.edge_sets import (
     switched_edges,
     undirected_pairs,
 )
+from tests.edge_tools import check_simple, overlap, random_graph
 
 
 def generator(seed=0):

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from tests.edge_tools import random_graph
 from torch import nn
 from torch_geometric.nn import PNAConv, SAGEConv
 
 import metamerlib as ml
 from metamerlib.capture import Probe
 from metamerlib.relaxation import Relaxed, reads_weights
+from tests.edge_tools import random_graph
 
 CONVOLUTIONS = ["gcn", "gat", "gatv2", "sage", "gin", "cheb", "sgc", "appnp"]
 
