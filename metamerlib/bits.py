@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metamerlib.capture import with_features
 from metamerlib.problem import Evaluation, FeatureProblem
 
 SAMPLED_ROWS = 128
@@ -110,11 +109,30 @@ class Curvature(NamedTuple):
         influence: c ``[n]``, the trace of the second derivatives with respect to the coordinates of row i.
         factor: V ``[F + 1, q]``, shared by all rows; its last row, for an empty slot, is zero.
         own: Squared lengths of the rows of V ``[F + 1]``.
+        turned: Coordinates ``[F + 1, r]`` whose products with those of the features are :math:`V V^T`; None where
+            the coordinates are the features.
     """
 
     influence: Tensor
     factor: Tensor
     own: Tensor
+    turned: Tensor | None
+
+
+class Look(NamedTuple):
+    """One look at a set of ones.
+
+    Attributes:
+        objective: Squared residual over the squared norm of the target.
+        loss: :math:`L_{act}`.
+        rows: Share of each node in the objective ``[N]``; None where rows of the activation are not nodes.
+        gradient: Gradient of the objective ``[n, r]``; None if it was not asked for.
+    """
+
+    objective: float
+    loss: float
+    rows: Tensor | None
+    gradient: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -164,9 +182,32 @@ class BitProblem:
             position[rows[there], columns[there]] = value
         return position
 
-    def slopes(self, gradient: Tensor, pool: Tensor) -> Tensor:
-        """Return the derivatives ``[b, p]`` by the features ``pool [p]`` of rows with gradients ``[b, r]``."""
-        return gradient[:, pool] if self.table is None else gradient @ self.table[pool].T
+    def scores(
+        self, gradient: Tensor, influence: Tensor, curvature: Curvature, pool: Tensor, removed: Tensor | None
+    ) -> Tensor:
+        """Estimate the change of the objective when a row gets a one, to second order, up to a number of the row.
+
+        .. math:: g_i q_f + c_i |V_f|^2 - 2 c_i V_f V_r
+
+        Args:
+            gradient: Of the rows ``[b, r]``.
+            influence: c of the rows ``[b]``.
+            curvature: V.
+            pool: Features that a row may get ``[p]``.
+            removed: Features r that leave the rows at the same time ``[b]``, F for none; None for none anywhere.
+
+        Returns:
+            ``[b, p]``.
+        """
+        weight = influence[:, None]
+        if self.table is None or curvature.turned is None:
+            change = torch.addcmul(gradient[:, pool], weight, curvature.own[pool])
+            cross = None if removed is None else curvature.factor[removed] @ curvature.factor[pool].T
+            return change if cross is None else change.addcmul_(weight, cross, value=-2)
+        if removed is not None:
+            gradient = torch.addcmul(gradient, weight, curvature.turned[removed], value=-2)
+        seen = torch.cat([self.table[pool], curvature.own[pool, None]], dim=1)
+        return torch.cat([gradient, weight], dim=1) @ seen.T
 
     def slopes_of_ones(self, gradient: Tensor, columns: Tensor) -> Tensor:
         """Return the derivatives ``[b, K]`` by the ones in ``columns [b, K]``; zero for empty slots."""
@@ -177,6 +218,17 @@ class BitProblem:
     def evaluate(self, position: Tensor) -> Evaluation:
         """Compute objective, gradient and loss at ``position [n, r]``."""
         return self.problem.evaluate(position[None])
+
+    def look(self, position: Tensor, *, gradient: bool = True) -> Look:
+        """Look at ``position [n, r]``, node by node."""
+        position = position.detach().requires_grad_(gradient)
+        with torch.set_grad_enabled(gradient):
+            residual, plain = self.problem.residuals(position[None])
+            norm = self.problem.target.activation.square().sum()
+            each = residual[0].square().sum(1) / norm
+            slope = torch.autograd.grad(each.sum(), position)[0] if gradient else None
+        rows = self.problem.target.at_nodes(each.detach(), self.problem.graph.x.size(0))
+        return Look(float(each.detach().sum()), float(plain.square().sum() / norm), rows, slope)
 
     def curvature(self, position: Tensor, probes: int, generator: torch.Generator) -> Curvature:
         """Estimate the Gauss-Newton curvature of every row by random projections of the residual.
@@ -203,19 +255,18 @@ class BitProblem:
                 parts.append(direction.T @ direction / (probes * len(direction)))
         if self.table is None:
             rows = torch.cat(parts)
-            factor = functional.pad(rows.T / len(rows) ** 0.5, (0, 0, 0, 1))
+            factor, turned = functional.pad(rows.T / len(rows) ** 0.5, (0, 0, 0, 1)), None
         else:
             strength, axes = torch.linalg.eigh(torch.stack(parts).sum(0).double())
             root = (axes * strength.clamp(min=0).sqrt()).to(position.dtype)
             factor = self.table @ root
-        return Curvature(total / probes, factor, factor.square().sum(1))
+            turned = factor @ root.T
+        return Curvature(total / probes, factor, factor.square().sum(1), turned)
 
     def _samples(self, position: Tensor, probes: int, generator: torch.Generator) -> Iterator[Tensor]:
-        problem, rows = self.problem, position.detach().requires_grad_()
-        whole = rows if problem.free_rows is None else problem.all_rows.index_copy(0, problem.free_rows, rows)
-        recording = problem.probe(with_features(problem.graph, whole), complete=False)
-        residual, _ = problem.target.residual(recording, 1)
-        norm = problem.target.activation.norm()
+        rows = position.detach().requires_grad_()
+        residual, _ = self.problem.residuals(rows[None])
+        norm = self.problem.target.activation.norm()
         for _ in range(probes):
             u = torch.randn(residual.shape, generator=generator, dtype=torch.float64).to(residual)
             (sample,) = torch.autograd.grad((residual * u).sum() / norm, rows, retain_graph=True)

@@ -75,6 +75,12 @@ class Target:
         z = _rows(_split(recording.pre_activation, copies), self.nodes)
         return plain + self.active * z.clamp(max=0), plain.detach()
 
+    def at_nodes(self, rows: Tensor, num_nodes: int) -> Tensor | None:
+        """Return numbers of the matched rows ``[|S|]`` at their nodes ``[N]``; None if rows are not nodes."""
+        if self.nodes is not None:
+            return rows.new_zeros(num_nodes).index_copy_(0, self.nodes, rows)
+        return rows if rows.numel() == num_nodes else None
+
     def dead_units(self, recording: Recording) -> int | None:
         """Count units that are active in the target and dead in a recording; None if z is out of reach."""
         if self.active is None or recording.pre_activation is None:
@@ -112,17 +118,26 @@ class FeatureProblem:
     def evaluate(self, position: Tensor) -> Evaluation:
         """Compute objective, gradient and loss at ``position [B, n, r]``."""
         position = position.detach().requires_grad_()
+        residual, plain = self.residuals(position)
+        norm = self.target.activation.square().sum()
+        objective = residual.square().sum((1, 2)) / norm
+        (gradient,) = torch.autograd.grad(objective.sum(), position)
+        return Evaluation(objective.detach(), gradient, plain.square().sum((1, 2)) / norm)
+
+    def residuals(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the residual that is minimised and the plain one ``[B, |S|, d_k]`` at ``position [B, n, r]``.
+
+        Raises:
+            ValueError: If the layer does not depend on the features.
+        """
         rows = position.reshape(-1, position.size(-1))
         if self.free_rows is not None:
             rows = self.all_rows.index_copy(0, self.free_rows, rows)
         recording = self.probe(with_features(self.graph, rows), complete=False)
         residual, plain = self.target.residual(recording, position.size(0))
-        norm = self.target.activation.square().sum()
-        objective = residual.square().sum((1, 2)) / norm
-        if not objective.requires_grad:
+        if position.requires_grad and torch.is_grad_enabled() and not residual.requires_grad:
             raise ValueError(f"layer {self.probe.name!r} does not depend on the features; choose another")
-        (gradient,) = torch.autograd.grad(objective.sum(), position)
-        return Evaluation(objective.detach(), gradient, plain.square().sum((1, 2)) / norm)
+        return residual, plain
 
     @property
     def relaxable(self) -> bool:

@@ -113,11 +113,7 @@ class StructureProblem:
 
     def _look(self, residual: Tensor, plain: Tensor, probes: list[Tensor]) -> Look:
         each = residual.square().sum(1)
-        nodes, rows = self.target.nodes, None
-        if nodes is not None:
-            rows = each.new_zeros(self.num_nodes).index_copy_(0, nodes, each)
-        elif each.numel() == self.num_nodes:
-            rows = each
+        rows = self.target.at_nodes(each, self.num_nodes)
         loss = float(plain.square().sum() / self.target.activation.square().sum())
         return Look(loss, float(each.sum()), rows, list(self.calls), probes)
 

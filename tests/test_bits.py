@@ -42,11 +42,11 @@ def test_largest_ones_with_few_of_the_reference():
     assert ones.tolist() == [[True, False, False, True], [True, False, False, False]]
 
 
-def bit_problem(model, layer, seed=0, reduce=True):
+def bit_problem(model, layer, seed=0, reduce=True, nodes=None):
     graph = bit_graph(seed)
     start = flipped(graph.x, 40)
     probe = Probe(model, layer)
-    target = Target.of(probe.check(graph), None)
+    target = Target.of(probe.check(graph), nodes if nodes is None else torch.tensor(nodes))
     problem = feature_problem(probe, graph, target, start[None], None, reduce=reduce)
     return BitProblem(problem, columns_of(start, 2), columns_of(graph.x), WIDTH, False, None, seed)
 
@@ -69,8 +69,9 @@ def test_slopes_are_derivatives_by_the_bits(reduce):
     plain = bit_problem(gnn(), 2, reduce=False)
     wanted = plain.evaluate(plain.position(plain.start)).gradient[0]
     gradient = problem.evaluate(problem.position(problem.start)).gradient[0]
-    pool = torch.tensor([5, 0, 39])
-    torch.testing.assert_close(problem.slopes(gradient, pool), wanted[:, pool])
+    pool, flat = torch.tensor([5, 0, 39]), torch.zeros(34).double()
+    curvature = problem.curvature(problem.position(problem.start), 1, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(problem.scores(gradient, flat, curvature, pool, None), wanted[:, pool])
     ones = torch.nn.functional.pad(wanted, (0, 1)).gather(1, problem.start)
     torch.testing.assert_close(problem.slopes_of_ones(gradient, problem.start), ones)
 
@@ -98,6 +99,36 @@ def test_curvature_of_a_linear_map_is_its_gram_matrix(reduce):
     assert (estimate - gram).norm() < (0.1 if reduce else 0.3) * gram.norm()
     assert (curvature.factor[-1] == 0).all()
     torch.testing.assert_close(curvature.own, curvature.factor.square().sum(1))
+
+
+@pytest.mark.parametrize("reduce", [True, False])
+def test_scores_are_to_second_order_what_a_one_more_and_one_less_change(reduce):
+    # With H_i = c_i V V^T, adding f where r leaves changes the objective by g (q_f - q_r) + c |V_f - V_r|^2.
+    problem = bit_problem(gnn(), 2, reduce=reduce)
+    position = problem.position(problem.start)
+    look, curvature = problem.look(position), problem.curvature(position, 3, torch.Generator().manual_seed(0))
+    pool, removed = torch.tensor([5, 0, 39]), problem.start[:, 0]
+    influence, own = curvature.influence, curvature.own[removed]
+    added = problem.scores(look.gradient, influence, curvature, pool, removed)
+    swapped = added + (influence * own - problem.slopes_of_ones(look.gradient, removed[:, None])[:, 0])[:, None]
+    slopes = problem.slopes_of_ones(look.gradient, torch.cat([pool.expand(34, -1), removed[:, None]], dim=1))
+    step = curvature.factor[pool] - curvature.factor[removed][:, None]
+    wanted = slopes[:, :3] - slopes[:, 3:] + influence[:, None] * step.square().sum(2)
+    torch.testing.assert_close(swapped, wanted)
+
+
+@pytest.mark.parametrize("nodes", [None, [3, 0]])
+def test_a_look_divides_the_objective_among_the_nodes(nodes):
+    problem = bit_problem(gnn(), 2, nodes=nodes)
+    position = problem.position(problem.start)
+    look, evaluation = problem.look(position), problem.evaluate(position)
+    assert look.objective == pytest.approx(float(evaluation.objective))
+    assert look.loss == pytest.approx(float(evaluation.loss))
+    torch.testing.assert_close(look.gradient, evaluation.gradient[0])
+    assert look.rows.sum() == pytest.approx(look.objective)
+    assert nodes is None or set(look.rows.nonzero()[:, 0].tolist()) <= set(nodes)
+    bare = problem.look(position, gradient=False)
+    assert bare.gradient is None and torch.equal(bare.rows, look.rows)
 
 
 def test_second_order_change_predicts_the_loss_of_a_swap():

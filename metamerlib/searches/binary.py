@@ -57,6 +57,8 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     """
     solver, name = _choose_solver(request.solver)
     max_steps = request.max_steps or MAX_STEPS.get(name, MAX_STEPS["swaps"])
+    if name == "swaps":
+        solver = BitSwaps(steps=max_steps)
     best = steps = None
     for restart in range(request.num_restarts):
         problem = _problem(probe, graph, target, request, request.seed + _SEED_STRIDE * restart, solver)

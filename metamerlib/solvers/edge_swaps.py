@@ -19,11 +19,11 @@ from metamerlib.solvers.edge_moves import (
     score_rewirings,
     score_switches,
 )
+from metamerlib.solvers.locality import divide
 from metamerlib.structure_problem import Look, StructureProblem
 
 PROBES = 4
 REFRESH = 50
-FAR_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -201,21 +201,10 @@ def _accept(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) 
 
 
 def _attribute(problem: StructureProblem, pairs: Tensor, together: Look, look: Look, moves: Moves) -> Tensor:
-    """Divide the change of every node's residual among the moves at the node and, with less weight, next to it.
-
-    With one propagation and degrees kept this is exact: a residual changes at the ends of moves only.
-    """
+    """Return the change of each move; exact with one propagation and degrees kept, where only ends change."""
     assert together.rows is not None and look.rows is not None
-    difference = together.rows - look.rows
     owner = torch.full((problem.num_nodes,), -1, device=pairs.device)
     index = torch.arange(len(moves), device=pairs.device)
     for ends in moves.ends:
         owner[ends] = index
-    own = owner >= 0
-    source, target = both_directions(pairs)
-    near = own[source]
-    source, target = source[near], target[near]
-    total = own.to(difference.dtype).index_add_(0, target, difference.new_full(target.shape, FAR_SHARE))
-    share = difference / total.clamp(min=FAR_SHARE)
-    change = difference.new_zeros(len(moves)).index_add_(0, owner[own], share[own])
-    return change.index_add_(0, owner[source], FAR_SHARE * share[target])
+    return divide(together.rows - look.rows, owner, len(moves), both_directions(pairs))

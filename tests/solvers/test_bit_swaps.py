@@ -24,7 +24,7 @@ def problem_from(start, per_node=False, most_kept=None, seed=0, layer=2, **model
 def test_few_flips_away_the_reference_is_found_by_a_layer_that_sees_every_bit(conv, per_node, move, seed):
     x = bit_graph().x
     problem = problem_from(move(x, 3, seed), per_node, layer=1, conv=conv, hidden_channels=128, act="elu")
-    solution = solve_discrete(problem, BitSwaps(), max_steps=200, rtol=1e-20)
+    solution = solve_discrete(problem, BitSwaps(steps=200), max_steps=400, rtol=1e-20)
     assert solution.status == "converged"
     assert torch.equal(bits_of(solution.state, WIDTH, x.dtype), x)
 
@@ -34,7 +34,7 @@ def test_every_trial_keeps_the_ones_and_the_objective_falls(per_node, move):
     x = bit_graph().x
     start = move(x, 20)
     losses = []
-    for trial, (state, loss) in enumerate(BitSwaps().iterate(problem_from(start, per_node))):
+    for trial, (state, loss) in enumerate(BitSwaps(steps=60).iterate(problem_from(start, per_node))):
         found = bits_of(state(), WIDTH, x.dtype)
         assert found.sum() == x.sum()
         if per_node:
@@ -49,7 +49,7 @@ def test_every_trial_keeps_the_ones_and_the_objective_falls(per_node, move):
 
 def test_it_ends_at_a_local_minimum():
     x = bit_graph().x
-    solution = solve_discrete(problem_from(flipped(x, 100)), BitSwaps(), max_steps=5000, rtol=1e-30)
+    solution = solve_discrete(problem_from(flipped(x, 100)), BitSwaps(steps=300), max_steps=5000, rtol=1e-30)
     assert solution.status in ("stalled", "converged") and solution.steps < 5000
 
 
