@@ -1,6 +1,6 @@
 """Binary feature metamers on Cora: the dense straight-through estimator against swaps, same model, same start.
 
-    python benchmarks/binary_features.py [--steps 300] [--learning-rates 0.1 0.03]
+    python benchmarks/binary_features.py [--steps 300] [--learning-rates 0.1 0.03] [--swap-steps 600 6000]
 
 Each contender runs alone in a process of its own on one thread. Seconds of the processor count from the call,
 set-up included; wall seconds stand beside them, with the load of the machine. Peak memory is resident memory above
@@ -57,7 +57,7 @@ def run(layer: int, name: str, learning_rate: float, steps: int) -> pd.DataFrame
     torch.set_num_threads(1)
     graph = ml.load_graph("Cora")
     model, _ = records.trained_model("gcn", graph, seed=0)
-    solver = Timed(BitSTE(learning_rate=learning_rate) if name == "ste" else BitSwaps())
+    solver = Timed(BitSTE(learning_rate=learning_rate) if name == "ste" else BitSwaps(steps=steps))
     before, cpu, wall = peak_memory(), time.process_time(), time.perf_counter()
     found = ml.find_metamer(
         model, graph, layer=layer, values="binary", solver=solver, max_steps=steps, rtol=1e-9, seed=0
@@ -70,7 +70,7 @@ def run(layer: int, name: str, learning_rate: float, steps: int) -> pd.DataFrame
     match = float((classes == wanted).float().mean())
     places = np.unique(np.geomspace(1, len(curve), PLACES).round().astype(int)) - 1
     return curve.iloc[places].assign(
-        layer=layer, solver=name, learning_rate=learning_rate, prediction_match=match,
+        layer=layer, solver=name, learning_rate=learning_rate, schedule=steps, prediction_match=match,
         jaccard=ml.metrics.feature_jaccard(found.graph.x, graph.x), cpu_seconds=used, wall_seconds=wall,
         peak_mb=peak_memory() - before, load=os.getloadavg()[0], machine=platform.machine(),
     )  # fmt: skip
@@ -79,10 +79,10 @@ def run(layer: int, name: str, learning_rate: float, steps: int) -> pd.DataFrame
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--steps", type=int, default=300, help="steps given to the straight-through estimator")
-    options.add_argument("--swap-steps", type=int, default=2000, help="evaluations given to the swaps")
+    options.add_argument("--swap-steps", type=int, nargs="+", default=[600, 6000], help="schedules of the swaps")
     options.add_argument("--learning-rates", type=float, nargs="+", default=[0.1, 0.03])
     chosen = options.parse_args()
-    runs = [(layer, "swaps", 0.0, chosen.swap_steps) for layer in (1, 2)]
+    runs = [(layer, "swaps", 0.0, steps) for layer in (1, 2) for steps in chosen.swap_steps]
     runs += [(layer, "ste", rate, chosen.steps) for layer in (1, 2) for rate in chosen.learning_rates]
     parts = []
     for arguments in runs:
