@@ -1,6 +1,6 @@
 """Binary feature metamers on Cora: the dense straight-through estimator against swaps, same model, same start.
 
-    python benchmarks/binary_features.py [--steps 300] [--learning-rates 0.1 0.03] [--swap-steps 600 6000]
+    python benchmarks/binary_features.py [--steps 300] [--learning-rates 0.1 0.03] [--swap-steps 350 6000]
 
 Each contender runs alone in a process of its own on one thread. Seconds of the processor count from the call,
 set-up included; wall seconds stand beside them, with the load of the machine. Peak memory is resident memory above
@@ -79,7 +79,7 @@ def run(layer: int, name: str, learning_rate: float, steps: int) -> pd.DataFrame
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--steps", type=int, default=300, help="steps given to the straight-through estimator")
-    options.add_argument("--swap-steps", type=int, nargs="+", default=[600, 6000], help="schedules of the swaps")
+    options.add_argument("--swap-steps", type=int, nargs="+", default=[350, 6000], help="schedules of the swaps")
     options.add_argument("--learning-rates", type=float, nargs="+", default=[0.1, 0.03])
     chosen = options.parse_args()
     runs = [(layer, "swaps", 0.0, steps) for layer in (1, 2) for steps in chosen.swap_steps]

@@ -55,7 +55,7 @@ def positive_control(
         start_loss, loss, start_jaccard and jaccard (with the plant's edges), recovered (all edges are the plant's).
     """
     start = switch_away(plant, switches, seed)
-    descent = EdgeSwaps(steps=max_steps, degrees="keep", quench=1.0, columns=4096)
+    descent = EdgeSwaps(steps=max_steps, degrees="keep", quench=1.0, close=0.5)
     found = find_metamer(
         model, graph, layer=layer, vary="structure", start=start, solver=descent, max_steps=max_steps, rtol=1e-8,
         seed=seed,

@@ -143,6 +143,27 @@ def _shifted(call: Call, metric: Metric, degree: Tensor, edges: Tensor, by: int)
     return constant, slope, left.square() * curvature, fresh, fresh.square().sum(1, keepdim=True)
 
 
+def switches(slots: Tensor, edges: Tensor, others: Tensor, second: Tensor, score: Tensor, threshold: Tensor) -> Moves:
+    """Return the moves that take edges (a, b) and (c, d) to (a, d) and (c, b).
+
+    Args:
+        slots, edges: The first edges, their places ``[m]`` and ends ``[2, m]``.
+        others, second: The second ones.
+        score, threshold: See :class:`Moves`.
+    """
+    (a, b), (c, d) = edges, second
+    new = torch.stack([torch.stack([a, d]), torch.stack([c, b])])
+    return Moves(torch.stack([slots, others]), new, torch.stack([a, b, c, d]), score, threshold)
+
+
+def rewirings(slots: Tensor, edges: Tensor, nodes: Tensor, score: Tensor, threshold: Tensor) -> Moves:
+    """Return the moves that take edges (a, b) ``[2, m]`` at their places ``[m]`` to (a, c), c in ``nodes [m]``."""
+    (a, b), new = edges, torch.stack([torch.stack([edges[0], nodes])] * 2)
+    return Moves(
+        torch.stack([slots, torch.full_like(slots, -1)]), new, torch.stack([a, b, nodes, nodes]), score, threshold
+    )
+
+
 def score_switches(seen: Influence, rows: Tensor, columns: Tensor) -> Tensor:
     """Estimate the change for every switch of a row's edge (a, b) and a column's (c, d) to (a, d) and (c, b).
 

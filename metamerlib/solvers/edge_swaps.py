@@ -16,13 +16,17 @@ from metamerlib.solvers.edge_moves import (
     admissible,
     disjoint,
     influence,
+    rewirings,
     score_rewirings,
     score_switches,
+    switches,
 )
 from metamerlib.solvers.locality import divide
 from metamerlib.structure_problem import Look, StructureProblem
 
 PROBES = 4
+FINAL_LOOKS = 64
+FEW_NODES = 64
 REFRESH = 50
 
 
@@ -33,7 +37,8 @@ class EdgeSwaps:
     A block of R x C exchanges is scored to second order in one matrix product. Each row takes a random column whose
     score is below T times an exponential variable (the Metropolis rule); of these, exchanges that share no node are
     put into the graph at once, and the true loss of each node says which of them stay under the same rule. The
-    temperature falls geometrically, and is zero at the end.
+    temperature falls geometrically, and is zero at the end. There, where few nodes hold nearly all of the residual, the
+    best switch of edges at these nodes is made, one at a time.
 
     Attributes:
         steps: Length of the schedule.
@@ -44,6 +49,7 @@ class EdgeSwaps:
         hot: First temperature, in mean squared norms of the target's rows.
         cold: Last temperature above zero.
         quench: Share of the steps at zero.
+        close: Share of the nodes that are few.
         seed: Seed of all that is random.
     """
 
@@ -55,6 +61,7 @@ class EdgeSwaps:
     hot: float = 0.01
     cold: float = 0.0005
     quench: float = 0.08
+    close: float = 0.1
     seed: int = 0
 
     def temperature(self, step: int) -> float:
@@ -77,10 +84,13 @@ class EdgeSwaps:
             degree = _degree(pairs, problem).to(problem.target.activation.dtype)
             if probes:
                 metrics = _metrics(look, degree, self.rank)
-            shift = self.degrees == "free" and step % 2 == 0
-            moves = self._propose(problem, pairs, look, metrics, degree, shift, temperature, generator)
-            pairs = _accept(problem, pairs, look, moves)
-            step += 1
+            before, step = pairs, step + 1
+            if temperature == 0 and _few_nodes_left(look, self.close):
+                pairs = self._finish(problem, pairs, look, metrics, degree)
+            if pairs is before:
+                shift = self.degrees == "free" and step % 2 == 1
+                moves = self._propose(problem, pairs, look, metrics, degree, shift, temperature, generator)
+                pairs = _accept(problem, pairs, look, moves)
 
     def _propose(
         self,
@@ -102,19 +112,51 @@ class EdgeSwaps:
         columns = others if shift else _turn(pairs[:, others], generator)
         threshold = -torch.rand(rows.size(1), generator=generator).log().to(device) * temperature
         row, column, score = _match(seen, rows, columns, threshold, generator)
-        a, b = rows[:, row]
+        chosen, threshold = (slots[row], rows[:, row]), threshold[row]
         if shift:
-            c = columns[column]
-            second, ends = torch.full_like(row, -1), torch.stack([a, b, c, c])
-            new = torch.stack([torch.stack([a, c])] * 2)
+            moves = rewirings(*chosen, columns[column], score, threshold)
         else:
-            (c, d), second = columns[:, column], others[column]
-            ends, new = torch.stack([a, b, c, d]), torch.stack([torch.stack([a, d]), torch.stack([c, b])])
-        moves = Moves(torch.stack([slots[row], second]), new, ends, score, threshold[row])
-        present = pair_keys(pairs, problem.num_nodes).sort().values
-        forbidden = problem.known if problem.highest == 0 else present[:0]
-        moves = moves.take(admissible(moves, problem.num_nodes, present, forbidden).nonzero().reshape(-1))
+            moves = switches(*chosen, others[column], columns[:, column], score, threshold)
+        moves = _possible(problem, pairs, moves)
         return _within(problem, pairs, disjoint(moves, problem.num_nodes))
+
+    def _finish(
+        self, problem: StructureProblem, pairs: Tensor, look: Look, metrics: list[Metric], degree: Tensor
+    ) -> Tensor:
+        """Make the best switch of two edges at the nodes that hold the residual, judged by the true objective."""
+        assert look.rows is not None
+        held = look.rows[pairs].sum(0)
+        slots = held.topk(min(self.rows, int((held > 0).sum()))).indices
+        rows, columns = pairs[:, slots], torch.cat([pairs[:, slots], pairs[:, slots].flip(0)], dim=1)
+        seen = influence(look.calls, metrics, degree, both_directions(pairs), shift=False)
+        score = score_switches(seen, rows, columns).reshape(-1)
+        score, best = score.topk(min(4 * FINAL_LOOKS, score.numel()), largest=False)
+        row, column = best // columns.size(1), best % columns.size(1)
+        others = slots.repeat(2)[column]
+        moves = switches(slots[row], rows[:, row], others, columns[:, column], score, torch.zeros_like(score))
+        moves, least, found = _possible(problem, pairs, moves), look.objective, pairs
+        for place in range(min(len(moves), FINAL_LOOKS)):
+            after = _within(problem, pairs, moves.take(torch.tensor([place]))).apply(pairs)
+            objective = problem.look(after).objective
+            if objective < least:
+                least, found = objective, after
+        return found
+
+
+def _few_nodes_left(look: Look, share: float) -> bool:
+    """Tell whether this share of the nodes, or a few, hold nine tenths of the residual, as near a solution."""
+    if look.rows is None:
+        return False
+    count = look.rows.numel()
+    largest = look.rows.topk(min(count, max(FEW_NODES, int(share * count)))).values
+    return float(largest.sum()) >= 0.9 * look.objective > 0
+
+
+def _possible(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
+    """Leave out moves that would make a loop, or an edge that is there or must not come back."""
+    present = pair_keys(pairs, problem.num_nodes).sort().values
+    forbidden = problem.known if problem.highest == 0 else present[:0]
+    return moves.take(admissible(moves, problem.num_nodes, present, forbidden).nonzero().reshape(-1))
 
 
 def _metrics(look: Look, degree: Tensor, rank: int) -> list[Metric]:
