@@ -38,9 +38,9 @@ def find_metamers(
     seed: int = 0,
     device: str | torch.device | None = None,
 ) -> list[Metamer]:
-    """Find real features with the activations of each graph at one layer, all graphs in one batch.
+    """Find real features with the activations of each graph at one layer, graphs of like size in one batch.
 
-    The graphs are one disjoint union with an objective, a line search, an end and a status for each, so that
+    Each batch is a disjoint union with an objective, a line search, an end and a status for each graph, so that
     no result depends on the other graphs but through the start. Where an activation has one row per graph
     (after pooling), that row is matched, else all nodes are.
 
@@ -90,18 +90,38 @@ def find_metamers(
     check_model(probe.model, graphs[0])
     targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
     limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}
-    problem, endings = _solve(probe, graphs, targets, starts, chosen, limits)
-    rank = None if problem.space is None else problem.space.rank
+    solved: dict[int, tuple[ManyProblem, Ending]] = {}
+    for group in of_like_size([graph.x.size(0) for graph in graphs]):
+        some, wanted, begins = [graphs[i] for i in group], [targets[i] for i in group], [starts[i] for i in group]
+        problem, endings = _solve(probe, some, wanted, begins, chosen, limits)
+        solved |= {i: (problem, ending) for i, ending in zip(group, endings, strict=True)}
     settings = {"vary": "features", "values": "continuous", "solver": name, "slope": slope, "seed": seed, **limits}
     settings |= {"start": start if isinstance(start, str) else "moments" if start is None else "given"}
-    settings |= {"row_space": rank, "graphs": len(graphs), "device": str(starts[0].device)}
+    settings |= {"graphs": len(graphs), "device": str(starts[0].device)}
     metamers = []
-    for place, (graph, target, begin, ending) in enumerate(zip(graphs, targets, starts, endings, strict=True)):
+    for place, (graph, target, begin) in enumerate(zip(graphs, targets, starts, strict=True)):
+        problem, ending = solved[place]
+        own = {"row_space": None if problem.space is None else problem.space.rank, "place": place}
         found = with_features(graph, problem.features(ending.position, begin)).clone()
-        outcome = _outcome(found, with_features(graph, begin).clone(), ending, settings | {"place": place})
+        outcome = _outcome(found, with_features(graph, begin).clone(), ending, settings | own)
         metamers.append(assemble(probe, target, graph, outcome, free_nodes=None, began=began))
     seconds = time.perf_counter() - began
     return [replace(metamer, seconds=seconds) for metamer in metamers]
+
+
+def of_like_size(sizes: Sequence[int]) -> list[list[int]]:
+    """Return the places of graphs in groups whose sizes differ by a factor of two at most, as padding wastes the rest.
+
+    Example:
+        >>> of_like_size([30, 5, 8, 20])
+        [[1, 2], [3, 0]]
+    """
+    groups: list[list[int]] = []
+    for place in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if not groups or sizes[place] > 2 * sizes[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(place)
+    return groups
 
 
 def graph_starts(graphs: Sequence[Data], start: str | Sequence[Tensor] | None, seed: int) -> list[Tensor]:
