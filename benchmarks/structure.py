@@ -4,8 +4,8 @@
 
 Trained GCN-64 on Cora, from the same Erdos-Renyi start, no edge of the reference kept; ours also from other starts
 and with free overlap. Each contender runs in a process of its own on one thread; seconds are process time, and peak
-memory is the largest resident size of that process. --large adds DBLP, and a random graph of a million edges where a few
-steps show time and memory.
+memory is the largest resident size of that process. --large adds DBLP, and a random graph of a million edges where a
+few steps show time and memory.
 Writes benchmarks/structure.csv.
 """
 

@@ -56,7 +56,11 @@ _METADATA = {
 
 
 def set_style() -> None:
-    """Set matplotlib's parameters for every figure: white ground, large text, colour-blind-safe colours."""
+    """Set matplotlib's parameters for every figure: white ground, large text, colour-blind-safe colours.
+
+    Text in pandas' tables is shown whole.
+    """
+    pd.set_option("display.max_colwidth", None)
     mpl.rcdefaults()
     mpl.rcParams.update(
         {
