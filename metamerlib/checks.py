@@ -1,6 +1,6 @@
 """Checks of what a caller hands in; each says what was got, what was expected and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,14 @@ def check_choice(what: str, got: object, known: Sequence[str | None]) -> None:
     """Raise ``ValueError`` unless ``got`` is one of the ``known`` names."""
     if got not in known:
         raise ValueError(f"unknown {what} {got!r}; choose one of {known}")
+
+
+def check_solver(got: object, names: Iterable[str]) -> None:
+    """Raise unless ``got`` is auto, one of the names, or an object that solves."""
+    if isinstance(got, str):
+        check_choice("solver", got, ["auto", *names])
+    elif not hasattr(got, "iterate"):
+        raise TypeError(f"solver must be a name or have a method iterate, got {type(got).__name__}")
 
 
 def check_positive(what: str, got: object, *, integer: bool = False) -> None:

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from metamerlib.bits import BitProblem, bits_of, columns_of, largest_ones
 from metamerlib.capture import Probe, with_features
-from metamerlib.checks import check_choice, check_features
+from metamerlib.checks import check_choice, check_features, check_solver
 from metamerlib.problem import Target, feature_problem
 from metamerlib.result import Outcome
 from metamerlib.searches.request import Request
@@ -139,13 +139,11 @@ def _draw_start(graph: Data, request: Request, seed: int, most_kept: int | None)
 
 
 def _choose_solver(solver: str | DiscreteSolver) -> tuple[DiscreteSolver, str]:
-    if isinstance(solver, str):
-        check_choice("solver", solver, ["auto", *SOLVERS])
-        name = "swaps" if solver == "auto" else solver
-        return SOLVERS[name], name
-    if not hasattr(solver, "iterate"):
-        raise TypeError(f"solver must be a name or have a method iterate, got {type(solver).__name__}")
-    return solver, repr(solver)
+    check_solver(solver, SOLVERS)
+    if not isinstance(solver, str):
+        return solver, repr(solver)
+    name = "swaps" if solver == "auto" else solver
+    return SOLVERS[name], name
 
 
 def _rows(x: Tensor, free: Tensor | None) -> Tensor:

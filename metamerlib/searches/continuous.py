@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.capture import Probe, with_features
-from metamerlib.checks import check_choice
+from metamerlib.checks import check_solver
 from metamerlib.problem import FeatureProblem, Target, feature_problem, feature_starts
 from metamerlib.result import Outcome
 from metamerlib.searches.request import Request
@@ -79,14 +79,12 @@ def _solve(
 
 def choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, str]:
     """Return the solver of that name (or the one given) and its name, or raise where it does not fit the slope."""
+    check_solver(solver, SOLVERS)
     if isinstance(solver, str):
-        check_choice("solver", solver, ["auto", *SOLVERS])
         name = ("lbfgs" if slope is None else "adam") if solver == "auto" else solver
         chosen = SOLVERS[name]
-    elif hasattr(solver, "iterate"):
-        chosen, name = solver, repr(solver)
     else:
-        raise TypeError(f"solver must be a name or have a method iterate, got {type(solver).__name__}")
+        chosen, name = solver, repr(solver)
     if slope is not None and not isinstance(chosen, Adam):
         raise ValueError(f"slope is no gradient of a function, and {name} searches along lines; use solver='adam'")
     return chosen, name

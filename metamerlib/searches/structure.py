@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.capture import Probe
-from metamerlib.checks import check_choice
+from metamerlib.checks import check_solver
 from metamerlib.edge_sets import among, both_directions, pair_keys, random_edges, undirected_pairs
 from metamerlib.problem import Target
 from metamerlib.result import Outcome
@@ -22,17 +22,14 @@ from metamerlib.solvers.prbcd import PRBCD
 from metamerlib.structure_problem import edge_bounds, edge_start, structure_problem, with_edges
 
 MAX_STEPS = 2000
-NAMES = ("auto", "swaps", "ste", "prbcd")
+NAMES = ("swaps", "ste", "prbcd")
 
 
 def check(request: Request, graph: Data) -> None:
     """Raise unless the request can be met: a simple graph without weights, a known start, limits that leave a graph."""
     check_edges_alone(request)
     limits(request, graph)
-    if isinstance(request.solver, str):
-        check_choice("solver", request.solver, list(NAMES))
-    elif not hasattr(request.solver, "iterate"):
-        raise TypeError(f"solver must be a name or have a method iterate, got {type(request.solver).__name__}")
+    check_solver(request.solver, NAMES)
 
 
 def check_edges_alone(request: Request) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.capture import Probe
-from metamerlib.checks import check_choice
+from metamerlib.checks import check_solver
 from metamerlib.edge_sets import both_directions, draw_pairs, pair_keys, undirected_pairs
 from metamerlib.models import CONVOLUTIONS, GNN
 from metamerlib.problem import Evaluation, Target
@@ -74,10 +74,7 @@ def check(request: Request, graph: Data) -> None:
     if request.budget is not None:
         raise ValueError("budget counts flips of binary edges; drop it, or use values='binary'")
     limits(request, graph)
-    if isinstance(request.solver, str):
-        check_choice("solver", request.solver, ["auto", *SOLVERS])
-    elif not hasattr(request.solver, "iterate"):
-        raise TypeError(f"solver must be a name or have a method iterate, got {type(request.solver).__name__}")
+    check_solver(request.solver, SOLVERS)
 
 
 def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outcome:
