@@ -49,7 +49,7 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
 
     Args:
         name: one of `available_graphs()`, in any case; or `package.module:factory` for a graph of your own,
-            returned as `factory()` makes it.
+            returned as `factory()` makes it, with num_classes where it has labels only.
         root: folder of the raw files in PyG's layout; default: METAMERLIB_DATA, else a per-user cache.
             PyG's processed/ is kept beside raw/ where that can be written.
         seed: the split: column `seed % 10` where ten are given, else a 60/20/20 split within each
@@ -71,9 +71,8 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
         >>> graph.num_nodes, graph.num_edges, graph.num_classes
         (34, 156, 4)
     """
-    module, _, factory = name.partition(":")
-    if factory:
-        return getattr(importlib.import_module(module), factory)()
+    if ":" in name:
+        return _with_classes([_made_by(name)])[0]
     entry = _find(name)
     if entry.level == "graph":
         raise ValueError(f"{entry.name!r} is a collection of {entry.graphs} graphs: use load_graphs")
@@ -98,7 +97,8 @@ def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
     """Load a collection of graphs with one label each.
 
     Args:
-        name: "MUTAG", "PROTEINS" or "decalin-bicyclopentyl", in any case.
+        name: "MUTAG", "PROTEINS" or "decalin-bicyclopentyl", in any case; or `package.module:factory` for
+            graphs of your own, which `factory()` returns in a list.
         root: see `load_graph`.
 
     Returns:
@@ -113,6 +113,8 @@ def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
         >>> [graph.num_edges for graph in load_graphs("decalin-bicyclopentyl")]
         [22, 22]
     """
+    if ":" in name:
+        return _with_classes(list(_made_by(name)))
     entry = _find(name)
     if entry.level == "node":
         raise ValueError(f"{entry.name!r} is a single graph: use load_graph")
@@ -124,6 +126,21 @@ def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
             graph.y = torch.tensor([label])
     num_classes = len({int(graph.y) for graph in graphs})
     return [_simple(graph, f"{entry.name}[{i}]", num_classes) for i, graph in enumerate(graphs)]
+
+
+def _made_by(name: str) -> Any:
+    module, _, factory = name.partition(":")
+    return getattr(importlib.import_module(module), factory)()
+
+
+def _with_classes(graphs: list[Data]) -> list[Data]:
+    """Say how many classes there are, where graphs with labels do not."""
+    labels = [graph.y for graph in graphs if graph.get("y") is not None and not graph.y.is_floating_point()]
+    if labels and any(graph.get("num_classes") is None for graph in graphs):
+        graphs = [copy.copy(graph) for graph in graphs]
+        for graph in graphs:
+            graph.num_classes = max(int(y.max()) for y in labels) + 1
+    return graphs
 
 
 def available_graphs() -> pd.DataFrame:

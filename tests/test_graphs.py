@@ -322,3 +322,14 @@ def test_collections(name, count, nodes, features):
     found = ml.load_graphs(name)
     assert (len(found), sum(graph.num_nodes for graph in found)) == (count, nodes)
     assert {(graph.num_features, graph.num_classes, len(graph.y)) for graph in found} == {(features, 2, 1)}
+
+
+def _two_rings():
+    ring = torch.tensor([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]])
+    return [Data(x=torch.eye(3), edge_index=ring, y=torch.tensor([label])) for label in (0, 2)]
+
+
+def test_a_collection_of_ones_own_gets_its_number_of_classes():
+    made = ml.load_graphs(f"{__name__}:_two_rings")
+    assert [graph.num_classes for graph in made] == [3, 3]
+    assert _two_rings()[0].get("num_classes") is None

@@ -14,9 +14,10 @@ def test_each_switch_replaces_two_edges(switches):
     assert overlap(away, graph) == 40 - 2 * switches
 
 
-def test_a_plant_one_switch_away_is_recovered():
-    graph = random_graph(num_nodes=30, num_edges=40)
-    found = positive_control(model_of("gcn"), graph, graph, layer=2, switches=1, max_steps=60)
+@pytest.mark.parametrize("size, layer, switches", [(30, 2, 1), (200, 1, 1)])
+def test_a_plant_few_switches_away_is_recovered(size, layer, switches):
+    graph = random_graph(num_nodes=size, num_edges=4 * size // 3)
+    found = positive_control(model_of("gcn"), graph, graph, layer=layer, switches=switches, max_steps=60)
     assert found["recovered"]
     assert found["jaccard"] == 1.0
     assert found["loss"] < 1e-12 < found["start_loss"]
