@@ -85,7 +85,7 @@ class EdgeSwaps:
             if probes:
                 metrics = _metrics(look, degree, self.rank)
             before, step = pairs, step + 1
-            if temperature == 0 and _few_nodes_left(look, self.close):
+            if temperature == 0 and metrics and _few_nodes_left(look, self.close):
                 pairs = self._finish(problem, pairs, look, metrics, degree)
             if pairs is before:
                 shift = self.degrees == "free" and step % 2 == 1

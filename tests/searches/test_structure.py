@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch_geometric.nn import GCNConv, global_add_pool
+from torch_geometric.utils import to_dense_adj
 
 import metamerlib as ml
 from metamerlib.solvers.edge_swaps import EdgeSwaps
@@ -162,3 +163,22 @@ def test_attributes_that_the_model_does_not_read_are_left_out():
     graph = random_graph()
     graph.edge_attr = torch.ones(40, 3)
     assert "edge_attr" not in find(graph).graph
+
+
+class WithoutMessages(nn.Module):
+    """A foreign model that reads the edges in a way of its own."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.lin = nn.Linear(6, 4).double()
+
+    def forward(self, x, edge_index):
+        return self.lin(to_dense_adj(edge_index, max_num_nodes=x.size(0))[0].to(x) @ x)
+
+
+def test_a_model_that_sends_no_messages_is_searched_to_the_end():
+    graph = random_graph()
+    m = ml.find_metamer(WithoutMessages(), graph, layer="lin", vary="structure", max_steps=60)
+    check_simple(m.graph, 20)
+    assert m.loss < m.history.loss[0]
