@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,7 +152,7 @@ def assemble(
         nodes=target.nodes,
         free_nodes=free_nodes,
         loss=loss,
-        relative_error=loss**0.5,
+        relative_error=math.sqrt(loss),
         status=status,
         steps=outcome.steps,
         seconds=time.perf_counter() - began,
