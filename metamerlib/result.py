@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
-import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
