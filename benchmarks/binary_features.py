@@ -52,12 +52,12 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def run(layer: int, name: str, learning_rate: float, steps: int) -> pd.DataFrame:
+def run(layer: int, name: str, contender: BitSTE | BitSwaps, steps: int) -> pd.DataFrame:
     """Run one contender and return its curve, thinned on a log scale."""
     torch.set_num_threads(1)
     graph = ml.load_graph("Cora")
     model, _ = records.trained_model("gcn", graph, seed=0)
-    solver = Timed(BitSTE(learning_rate=learning_rate) if name == "ste" else BitSwaps(steps=steps))
+    solver = Timed(contender)
     before, cpu, wall = peak_memory(), time.process_time(), time.perf_counter()
     found = ml.find_metamer(
         model, graph, layer=layer, values="binary", solver=solver, max_steps=steps, rtol=1e-9, seed=0
@@ -70,9 +70,9 @@ def run(layer: int, name: str, learning_rate: float, steps: int) -> pd.DataFrame
     match = float((classes == wanted).float().mean())
     places = np.unique(np.geomspace(1, len(curve), PLACES).round().astype(int)) - 1
     return curve.iloc[places].assign(
-        layer=layer, solver=name, learning_rate=learning_rate, schedule=steps, prediction_match=match,
-        jaccard=ml.metrics.feature_jaccard(found.graph.x, graph.x), cpu_seconds=used, wall_seconds=wall,
-        peak_mb=peak_memory() - before, load=os.getloadavg()[0], machine=platform.machine(),
+        layer=layer, solver=name, learning_rate=getattr(contender, "learning_rate", 0.0), schedule=steps,
+        prediction_match=match, jaccard=ml.metrics.feature_jaccard(found.graph.x, graph.x), cpu_seconds=used,
+        wall_seconds=wall, peak_mb=peak_memory() - before, load=os.getloadavg()[0], machine=platform.machine(),
     )  # fmt: skip
 
 
@@ -82,8 +82,9 @@ def main() -> None:
     options.add_argument("--swap-steps", type=int, nargs="+", default=[350, 6000], help="schedules of the swaps")
     options.add_argument("--learning-rates", type=float, nargs="+", default=[0.1, 0.03])
     chosen = options.parse_args()
-    runs = [(layer, "swaps", 0.0, steps) for layer in (1, 2) for steps in chosen.swap_steps]
-    runs += [(layer, "ste", rate, chosen.steps) for layer in (1, 2) for rate in chosen.learning_rates]
+    contenders = [("swaps", BitSwaps(steps=steps), steps) for steps in chosen.swap_steps]
+    contenders += [("ste", BitSTE(learning_rate=rate), chosen.steps) for rate in chosen.learning_rates]
+    runs = [(layer, *contender) for layer in (1, 2) for contender in contenders]
     parts = []
     for arguments in runs:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
