@@ -12,7 +12,7 @@ import multiprocessing
 from pathlib import Path
 
 import pandas as pd
-from binary_features import run  # sets the threads, so it comes first
+from binary_features import run  # sets the threads before torch is imported
 
 import metamerlib as ml
 from metamerlib import records

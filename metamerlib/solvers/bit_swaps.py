@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from metamerlib.bits import BitProblem, Curvature, Look
+from metamerlib.solvers.discrete import temperature
 from metamerlib.solvers.locality import apart, divide
 
 SPARE_SLOTS = 8
@@ -104,8 +105,7 @@ class BitSwaps:
 
     def temperature(self, step: int) -> float:
         """Return the temperature of a step, from 0."""
-        share = step / max(1.0, (1 - self.quench) * self.steps)
-        return 0.0 if share >= 1 else self.hot * (self.cold / self.hot) ** share
+        return temperature(step, self.steps, hot=self.hot, cold=self.cold, quench=self.quench)
 
     def iterate(self, problem: BitProblem) -> Iterator[tuple[Callable[[], Tensor], float]]:
         """Yield each ``[n, K]`` columns of ones with its loss; end when no move is left."""
@@ -117,13 +117,13 @@ class BitSwaps:
                 state = _begin(problem, state.columns)
                 curvature = self._curvature(problem, state, curvature, generator)
             assert curvature is not None
-            temperature = 0.0 if near else self.temperature(step) * state.look.objective / len(state.columns)
-            moves = self._propose(problem, state, curvature, step, near, temperature, generator)
+            heat = 0.0 if near else self.temperature(step) * state.look.objective / len(state.columns)
+            moves = self._propose(problem, state, curvature, step, near, heat, generator)
             few, proposed = moves.enough(state.look.objective), len(moves)
             if near:
                 moves = moves.take(moves.change.argsort()[:few])
             after = _accepted(problem, state, moves) if len(moves) else state
-            idle = 0 if after is not state or temperature > 0 else idle + 1
+            idle = 0 if after is not state or heat > 0 else idle + 1
             near = few <= proposed and few**2 <= len(state.columns) and idle < 2
             state, step = after, step + 1
 
@@ -142,7 +142,7 @@ class BitSwaps:
         curvature: Curvature,
         step: int,
         near: bool,
-        temperature: float,
+        heat: float,
         generator: torch.Generator,
     ) -> Moves:
         """Take a one out of each row, and put one into the same rows, or into half of the rows from the other half."""
@@ -155,7 +155,7 @@ class BitSwaps:
         pool = torch.randperm(empty, generator=generator)[: empty if near else self.pool].to(device)
         added, cost = _best_additions(problem, state, curvature, takers, pool, None if between else removed)
         pairs = count // 2 if between else count
-        threshold = (-torch.rand(pairs, generator=generator).log() * temperature).to(cost)
+        threshold = (-torch.rand(pairs, generator=generator).log() * heat).to(cost)
         if not between:
             moves = Moves(rows, slot, added, 1, cost + relief, threshold)
         else:

@@ -41,6 +41,18 @@ class DiscreteSolution:
     history: pd.DataFrame
 
 
+def temperature(step: int, steps: int, *, hot: float, cold: float, quench: float) -> float:
+    """Return the temperature of a step, from 0: falling geometrically from hot to cold, zero for the last share.
+
+    Example:
+        >>> [round(temperature(step, 10, hot=1.0, cold=0.01, quench=0.2), 3) for step in (0, 4, 8)]
+        [1.0, 0.1, 0.0]
+    """
+    hot_steps = (1 - quench) * steps
+    share = step / max(1.0, hot_steps)
+    return 0.0 if share >= 1 or hot_steps <= 0 else hot * (cold / hot) ** share
+
+
 def solve_discrete(
     problem: Any, solver: DiscreteSolver, *, max_steps: int, rtol: float, stall_rtol: float | None = None
 ) -> DiscreteSolution:

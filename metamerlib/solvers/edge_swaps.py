@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metamerlib.edge_sets import among, both_directions, pair_keys
 from metamerlib.messages import Metric, metric_of
+from metamerlib.solvers.discrete import temperature
 from metamerlib.solvers.edge_moves import (
     Influence,
     Moves,
@@ -66,9 +67,7 @@ class EdgeSwaps:
 
     def temperature(self, step: int) -> float:
         """Return the temperature of a step, from 0."""
-        hot_steps = (1 - self.quench) * self.steps
-        share = step / max(1.0, hot_steps)
-        return 0.0 if share >= 1 or hot_steps <= 0 else self.hot * (self.cold / self.hot) ** share
+        return temperature(step, self.steps, hot=self.hot, cold=self.cold, quench=self.quench)
 
     def iterate(self, problem: StructureProblem) -> Iterator[tuple[Callable[[], Tensor], float]]:
         """Yield each set of edges ``[2, |E|]`` with its loss."""
@@ -80,17 +79,17 @@ class EdgeSwaps:
             probes = PROBES if step % REFRESH == 0 else 0
             look = problem.look_closely(pairs, probes, generator)
             yield pairs.clone, look.loss
-            temperature = unit * self.temperature(step)
+            heat = unit * self.temperature(step)
             degree = _degree(pairs, problem).to(problem.target.activation.dtype)
             if probes:
                 metrics = _metrics(look, degree, self.rank)
-            before, step = pairs, step + 1
-            if temperature == 0 and metrics and _few_nodes_left(look, self.close):
-                pairs = self._finish(problem, pairs, look, metrics, degree)
-            if pairs is before:
-                shift = self.degrees == "free" and step % 2 == 1
-                moves = self._propose(problem, pairs, look, metrics, degree, shift, temperature, generator)
-                pairs = _accept(problem, pairs, look, moves)
+            near = heat == 0 and bool(metrics) and _few_nodes_left(look, self.close)
+            after = self._finish(problem, pairs, look, metrics, degree) if near else pairs
+            if after is pairs:
+                shift = self.degrees == "free" and step % 2 == 0
+                moves = self._propose(problem, pairs, look, metrics, degree, shift, heat, generator)
+                after = _accept(problem, pairs, look, moves)
+            pairs, step = after, step + 1
 
     def _propose(
         self,
@@ -100,7 +99,7 @@ class EdgeSwaps:
         metrics: list[Metric],
         degree: Tensor,
         shift: bool,
-        temperature: float,
+        heat: float,
         generator: torch.Generator,
     ) -> Moves:
         """Draw a block of exchanges and keep those that look acceptable and can be made together."""
@@ -110,7 +109,7 @@ class EdgeSwaps:
         seen = influence(look.calls, metrics, degree, both_directions(pairs), shift=shift) if metrics else None
         others = _draw(problem.num_nodes if shift else size, self.columns, generator).to(device)
         columns = others if shift else _turn(pairs[:, others], generator)
-        threshold = -torch.rand(rows.size(1), generator=generator).log().to(device) * temperature
+        threshold = -torch.rand(rows.size(1), generator=generator).log().to(device) * heat
         row, column, score = _match(seen, rows, columns, threshold, generator)
         chosen, threshold = (slots[row], rows[:, row]), threshold[row]
         if shift:
