@@ -81,6 +81,7 @@ lint: $(INSTALLED)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
 
 unit: $(INSTALLED)
 	@$(PY) -m pytest -q -n $(JOBS) --ignore=tests/book

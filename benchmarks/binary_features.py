@@ -28,8 +28,8 @@ import torch
 
 import metamerlib as ml
 from metamerlib import records
-from metamerlib.solvers.bit_ste import BitSTE
-from metamerlib.solvers.bit_swaps import BitSwaps
+from metamerlib.search.bits.ste import BitSTE
+from metamerlib.search.bits.swaps import BitSwaps
 
 PLACES = 60
 

@@ -16,8 +16,8 @@ from binary_features import run  # sets the threads before torch is imported
 
 import metamerlib as ml
 from metamerlib import records
-from metamerlib.counting import activation_spectrum, expected_loss, feature_bits
-from metamerlib.solvers.bit_swaps import BitSwaps
+from metamerlib.certificates.rate_distortion import activation_spectrum, expected_loss, feature_bits
+from metamerlib.search.bits.swaps import BitSwaps
 
 IDEAS = {
     "default": BitSwaps(steps=350),

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 import metamerlib as ml
-from metamerlib.solvers import Adam
+from metamerlib.search.features.adam import Adam
 
 TOLERANCES = (1e-4, 1e-5, 1e-6)
 Timeline = tuple[np.ndarray, np.ndarray]

@@ -26,8 +26,9 @@ import torch
 from torch_geometric.data import Data
 
 import metamerlib as ml
-from metamerlib.edge_sets import both_directions, draw_pairs
-from metamerlib.records import trained_model
+from metamerlib.graphs.edges import both_directions
+from metamerlib.graphs.rewiring import draw_pairs
+from metamerlib.report.trained_models import trained_model
 
 
 def large_graph(num_nodes: int = 200_000, num_edges: int = 1_000_000, width: int = 32) -> Data:

@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 
 import metamerlib as ml
-from metamerlib.counting import expected_loss
-from metamerlib.edge_counting import edge_bits, edge_spectrum
-from metamerlib.records import trained_model
-from metamerlib.solvers.edge_swaps import EdgeSwaps
+from metamerlib.certificates.edges import edge_bits, edge_spectrum
+from metamerlib.certificates.rate_distortion import expected_loss
+from metamerlib.report.trained_models import trained_model
+from metamerlib.search.edges.swaps import EdgeSwaps
 
 # Idea, layer, start, solver.
 IDEAS = [

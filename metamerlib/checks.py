@@ -1,5 +1,7 @@
 """Checks of what a caller hands in; each says what was got, what was expected and what to do."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 
 import torch

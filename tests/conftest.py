@@ -10,8 +10,8 @@ os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT
 @pytest.fixture
 def graph():
     """The karate club with random float64 features."""
-    from metamerlib.capture import with_features
-    from metamerlib.graphs import load_graph
-    from tests.metamer_tools import features
+    from metamerlib.graphs.edit import with_features
+    from metamerlib.graphs.load import load_graph
+    from tests.helpers.metamers import features
 
     return with_features(load_graph("karate").clone(), features(100))

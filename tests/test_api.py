@@ -34,7 +34,7 @@ def test_every_public_name_is_there(name):
 
 
 def test_unknown_names_are_attribute_errors():
-    with pytest.raises(AttributeError, match=r"module 'metamerlib' has no attribute 'find_isomer'"):
+    with pytest.raises(AttributeError, match="No metamerlib attribute find_isomer"):
         _ = ml.find_isomer
 
 

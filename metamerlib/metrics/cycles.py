@@ -1,5 +1,7 @@
 """Short cycles of a graph: what message passing cannot count."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """How similar the features of two graphs on the same nodes are."""
 
+from __future__ import annotations
+
 import warnings
 from typing import NamedTuple
 

@@ -1,14 +1,16 @@
 """Whether two graphs are the same up to the names of their nodes."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.graphs.refinement import combine_classes, refine, row_classes
 from metamerlib.metrics.cycles import cycle_counts
 from metamerlib.metrics.structure import adjacency
-from metamerlib.refinement import combine_classes, refine, row_classes
 
 WORK = 20_000_000  # nodes and edges that refinements may visit by default
 

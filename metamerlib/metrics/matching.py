@@ -1,5 +1,7 @@
 """How closely a metamer's activations and predictions match those of its reference."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

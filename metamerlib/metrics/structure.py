@@ -1,5 +1,7 @@
 """How similar two graphs are in their edges, the features left aside."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -9,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import homophily
 
-from metamerlib.refinement import refine_once
+from metamerlib.graphs.refinement import refine_once
 
 
 def wl_kernel(graph: Data, other: Data, *, h: int = 3, labels: tuple[Tensor, Tensor] | None = None) -> float:

@@ -1,5 +1,7 @@
 """Whether a match is good enough to be called a metamer."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

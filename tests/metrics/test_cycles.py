@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 from metamerlib.metrics import cycles
 from metamerlib.metrics.cycles import clustering, count_ratio, cycle_counts
-from tests.exact_tools import plain, to_data
+from tests.helpers.exact import plain, to_data
 
 KNOWN = {
     "complete 4": (nx.complete_graph(4), 4, 3),

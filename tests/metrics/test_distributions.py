@@ -2,8 +2,8 @@ import networkx as nx
 import pytest
 import torch
 
-from metamerlib.metrics.distributions import clustering_distance, degree_distance
-from tests.exact_tools import to_data
+from metamerlib.metrics.spectrum import clustering_distance, degree_distance
+from tests.helpers.exact import to_data
 
 
 def test_degrees_by_hand():

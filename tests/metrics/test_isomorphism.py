@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from torch_geometric.data import Data
 
 import metamerlib as ml
-from metamerlib.lifts import double, two_lift
+from metamerlib.exact.lifts import double, two_lift
 from metamerlib.metrics.isomorphism import are_isomorphic
-from tests.exact_tools import plain, to_data
+from tests.helpers.exact import plain, to_data
 
 
 def renamed(graph, seed=0):

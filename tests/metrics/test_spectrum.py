@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from metamerlib.metrics.spectrum import spectrum_distance
-from tests.exact_tools import plain, to_data
+from tests.helpers.exact import plain, to_data
 
 
 def test_complete_graphs_and_squares_by_hand():

@@ -1,0 +1,36 @@
+from . import certificates as certificates
+from . import exact as exact
+from . import graphs as graphs
+from . import manifold as manifold
+from . import metrics as metrics
+from . import models as models
+from . import probing as probing
+from . import report as report
+from . import search as search
+from .exact import nullspace_metamer as nullspace_metamer
+from .exact import switch_metamer as switch_metamer
+from .graphs import available_graphs as available_graphs
+from .graphs import csbm as csbm
+from .graphs import load_graph as load_graph
+from .graphs import load_graphs as load_graphs
+from .graphs import split_graphs as split_graphs
+from .manifold import farthest_metamer as farthest_metamer
+from .manifold import join as join
+from .manifold import log_volume_change as log_volume_change
+from .manifold import metamer_dimension as metamer_dimension
+from .manifold import plane_slice as plane_slice
+from .manifold import project_to_tangent as project_to_tangent
+from .manifold import several_metamers as several_metamers
+from .manifold import tangent_basis as tangent_basis
+from .manifold import walk as walk
+from .metrics import compare as compare
+from .models import GNN as GNN
+from .models import train as train
+from .probing import Probe as Probe
+from .report import figures as figures
+from .report import records as records
+from .search import Metamer as Metamer
+from .search import find_metamer as find_metamer
+from .search import find_metamers as find_metamers
+
+__version__: str

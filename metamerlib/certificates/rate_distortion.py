@@ -1,0 +1,206 @@
+"""Counting estimate: how well the best of all admissible inputs can be expected to match.
+
+A heuristic, not a bound. There are :math:`2^R` admissible inputs; if their activations were independent draws
+of one Gaussian, the best of them would miss another draw by a distance that the theory of random codes gives
+exactly in the limit of many dimensions. Far fewer bits than the match needs mean that metamers far from the
+reference should not exist; that there are enough does not mean that a search finds them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.checks import check_choice, check_graph
+from metamerlib.graphs.edit import with_features
+from metamerlib.models.calling import Forward
+from metamerlib.probing.probe import Probe
+from metamerlib.probing.row_space import projected, row_space, sees_only
+
+_HALVINGS = 200
+
+
+class Spectrum(NamedTuple):
+    """Variances of the activations over admissible inputs, along their principal axes.
+
+    Attributes:
+        values: Variances ``[m]``.
+        weights: Number of axes that each stands for ``[m]``.
+        norm: Squared norm of the target activation.
+    """
+
+    values: Tensor
+    weights: Tensor
+    norm: float
+
+
+def expected_loss(bits: float, spectrum: Spectrum) -> float:
+    """Estimate the least :math:`L_{act}` among :math:`2^R` random inputs.
+
+    Source and codebook are both :math:`N(0, \\mathrm{diag}(\\lambda))`. With the Lagrange multiplier s,
+
+    .. math::
+        R = \\sum_j \\tfrac12 \\ln(1 + 2 s \\lambda_j) - \\frac{s \\lambda_j}{(1 + 2 s \\lambda_j)^2}, \\quad
+        D = \\sum_j \\frac{\\lambda_j}{1 + 2 s \\lambda_j} + \\frac{\\lambda_j}{(1 + 2 s \\lambda_j)^2}
+
+    (in nats), the random-coding exponent of squared error for a Gaussian codebook (Dembo and Kontoyiannis,
+    IEEE Trans. Inf. Theory 48, 2002). No bits give :math:`D = 2 \\sum_j \\lambda_j`, two independent draws; many
+    bits give the reverse water-filling of Shannon, :math:`D_j = \\min(\\theta, \\lambda_j)` with
+    :math:`\\theta = 1 / 2 s`, where equal :math:`\\lambda` fall as :math:`2^{-2 R / d}`.
+
+    Args:
+        bits: R, in bits.
+        spectrum: Variances of the activations.
+
+    Returns:
+        D over the squared norm of the target.
+
+    Example:
+        >>> flat = Spectrum(torch.ones(1), torch.tensor([100.0]), norm=100.0)
+        >>> [round(expected_loss(bits, flat), 3) for bits in (0, 100, 200)]
+        [2.0, 0.256, 0.063]
+    """
+    if not bits >= 0:
+        raise ValueError(f"bits must be at least 0, got {bits!r}")
+    kept = spectrum.values > 0
+    values, weights = spectrum.values[kept].double(), spectrum.weights[kept].double()
+    if not len(values):
+        return 0.0
+    low, high = (math.log(x) for x in (1e-12 / values.max().item(), 1e30 / values.max().item()))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        one = 2 * math.exp(middle) * values
+        rate = (weights * (one.log1p() - one / (1 + one).square()) / 2).sum() / math.log(2)
+        low, high = (middle, high) if rate < bits else (low, middle)
+    one = 2 * math.exp(low) * values if bits else torch.zeros_like(values)
+    distortion = values / (1 + one) + values / (1 + one).square()
+    return float((weights * distortion).sum()) / spectrum.norm
+
+
+def log2_binomial(n: float, k: float) -> float:
+    """Return the base-2 logarithm of n over k.
+
+    >>> round(log2_binomial(5, 2), 6) == round(math.log2(10), 6)
+    True
+    """
+    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
+
+
+def feature_bits(graph: Data, ones: str = "graph") -> float:
+    """Count the bits that binary features with the graph's number of ones carry.
+
+    Args:
+        graph: Features of zeros and ones ``[N, F]``.
+        ones: graph: :math:`\\log_2 \\binom{N F}{\\#ones}`; node: :math:`\\sum_v \\log_2 \\binom{F}{\\#ones_v}`;
+            column: :math:`\\sum_f \\log_2 \\binom{N}{\\#ones_f}`, where each feature also keeps its frequency.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> graph = ml.load_graph("karate")  # one-hot: every node one of 34 features
+        >>> round(feature_bits(graph, "node") / math.log2(34), 6)
+        34.0
+    """
+    check_graph(graph)
+    check_choice("ones", ones, ["graph", "node", "column"])
+    x = graph.x
+    if bool(((x != 0) & (x != 1)).any()):
+        raise ValueError("bits are counted for features of zeros and ones; pass (x > 0).float()")
+    if ones == "graph":
+        return log2_binomial(x.numel(), int(x.sum()))
+    axis = 1 if ones == "node" else 0
+    return sum(log2_binomial(x.size(axis), count) for count in x.sum(axis).tolist())
+
+
+def activation_spectrum(
+    model: nn.Module,
+    graph: Data,
+    *,
+    layer: int | str | nn.Module,
+    steps: int = 40,
+    probes: int = 2,
+    seed: int = 0,
+    forward: Forward | None = None,
+) -> Spectrum:
+    """Estimate the variances of the activations when every bit is drawn with its column's frequency.
+
+    The model is linearised at the reference, J its Jacobian: the covariance is :math:`J \\Sigma J^T` with
+    :math:`\\Sigma = diag(p_f (1 - p_f))` in every row. Units that are off at the reference drop out. The spectrum
+    comes by stochastic Lanczos quadrature (Ubaru, Chen and Saad, 2017), one product with the covariance a step.
+
+    Args:
+        model: Any torch model of graphs.
+        graph: The reference, bits ``[N, F]``.
+        layer: The matched layer, as in :func:`metamerlib.find_metamer`.
+        steps: Lanczos steps of each probe.
+        probes: Random starts, over which the quadrature is averaged.
+        seed: Seed of the starts.
+        forward: Replaces the default call, as in :func:`metamerlib.find_metamer`.
+    """
+    probe = Probe(model, layer, forward=forward)
+    wide = _double(graph)
+    probe.model.double()
+    h = probe.check(wide).activation
+    covariance = _covariance(probe, wide)
+    parts = [_lanczos(covariance, h, steps, torch.Generator().manual_seed(seed + p)) for p in range(probes)]
+    values, weights = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Spectrum(values.clamp(min=0), weights * h.numel() / probes, float(h.square().sum()))
+
+
+def _double(graph: Data) -> Data:
+    wide = with_features(graph, graph.x.detach().double())
+    if graph.edge_weight is not None:
+        wide.edge_weight = graph.edge_weight.double()
+    return wide
+
+
+def _covariance(probe: Probe, graph: Data) -> Callable[[Tensor], Tensor]:
+    """Return the product of the activations' covariance with a vector ``[rows * d_k]``."""
+    share = graph.x.mean(0)
+    variance = share * (1 - share)
+    space, x = row_space(probe.model, graph.x.size(1)), graph.x
+    spread: Tensor | None = None
+    if space is not None and sees_only(probe, space, [(graph, space.coordinates(x))]):
+        probe, x, table = projected(probe, space), space.coordinates(x), space.basis * space.scale
+        spread = table.T @ (variance[:, None] * table)
+    x = x.requires_grad_()
+    h = probe(with_features(graph, x), complete=False).activation
+    # The gradient of J^T u by u, at any u, is J.
+    u = torch.zeros_like(h, requires_grad=True)
+    (pulled,) = torch.autograd.grad(h, x, u, create_graph=True)
+
+    def product(vector: Tensor) -> Tensor:
+        (back,) = torch.autograd.grad(h, x, vector.view_as(h), retain_graph=True)
+        back = back * variance if spread is None else back @ spread
+        (seen,) = torch.autograd.grad(pulled, u, back, retain_graph=True)
+        return seen.reshape(-1)
+
+    return product
+
+
+def _lanczos(
+    product: Callable[[Tensor], Tensor], like: Tensor, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights of the Gauss quadrature of the spectrum that a random vector sees."""
+    vector = torch.randn(like.numel(), generator=generator, dtype=like.dtype).to(like.device)
+    basis = (vector / vector.norm())[None]
+    diagonal, beside = [], []
+    for step in range(min(steps, like.numel())):
+        following = product(basis[step])
+        diagonal.append(following @ basis[step])
+        for _ in range(2):
+            following = following - basis.T @ (basis @ following)
+        length = following.norm()
+        if step + 1 == min(steps, like.numel()) or length <= 1e-12 * max(diagonal).abs():
+            break
+        beside.append(length)
+        basis = torch.cat([basis, (following / length)[None]])
+    matrix = torch.diag(torch.stack(diagonal))
+    if beside:
+        matrix = matrix + torch.diag(torch.stack(beside), 1) + torch.diag(torch.stack(beside), -1)
+    values, vectors = torch.linalg.eigh(matrix)
+    return values, vectors[0].square()

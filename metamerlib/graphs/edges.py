@@ -1,0 +1,60 @@
+"""Sets of undirected edges: keys, membership, and random ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+
+def undirected_pairs(graph: Data) -> Tensor:
+    """Return the undirected edges of a simple graph as pairs (low, high) ``[2, |E|]``.
+
+    Args:
+        graph: Both directions of every edge stored, no self-loop, no edge twice.
+
+    Raises:
+        ValueError: If the graph is not simple and undirected.
+
+    Example:
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+        >>> undirected_pairs(path).tolist()
+        [[0, 1], [1, 2]]
+    """
+    source, target = graph.edge_index
+    num_nodes = int(graph.num_nodes)
+    loops = int((source == target).sum())
+    keys = source * num_nodes + target
+    forward, backward = (keys[mask].sort().values for mask in (source < target, source > target))
+    backward = ((backward % num_nodes) * num_nodes + backward // num_nodes).sort().values
+    repeated = keys.numel() - keys.unique().numel()
+    if loops or repeated or not torch.equal(forward, backward):
+        raise ValueError(
+            f"the graph must be simple and undirected with both directions stored; got {loops} self-loops, "
+            f"{repeated} repeated edges and {forward.numel()} against {backward.numel()} edges by direction; use "
+            "torch_geometric.utils.to_undirected and remove_self_loops"
+        )
+    return torch.stack([forward // num_nodes, forward % num_nodes])
+
+
+def both_directions(pairs: Tensor) -> Tensor:
+    """Return the edge index ``[2, 2 |E|]`` of undirected pairs ``[2, |E|]``."""
+    return torch.cat([pairs, pairs.flip(0)], dim=1)
+
+
+def pair_keys(pairs: Tensor | tuple[Tensor, Tensor], num_nodes: int) -> Tensor:
+    """Return one integer for each unordered pair of nodes ``[2, n]``, the same for both orders."""
+    return torch.minimum(pairs[0], pairs[1]) * num_nodes + torch.maximum(pairs[0], pairs[1])
+
+
+def among(keys: Tensor, known: Tensor) -> Tensor:
+    """Say which keys stand in a sorted tensor of known ones; much faster than ``isin`` where few are asked for."""
+    if not known.numel():
+        return torch.zeros_like(keys, dtype=torch.bool)
+    return known[torch.searchsorted(known, keys).clamp(max=known.numel() - 1)] == keys
+
+
+def contains(sorted_keys: Tensor, keys: Tensor) -> Tensor:
+    """Tell which keys occur in a sorted list."""
+    place = torch.searchsorted(sorted_keys, keys).clamp(max=sorted_keys.numel() - 1)
+    return sorted_keys[place] == keys

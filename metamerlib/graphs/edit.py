@@ -1,0 +1,39 @@
+"""Copies of a graph with other features or other edges."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+
+def with_features(graph: Data, x: Tensor) -> Data:
+    """Return a shallow copy of a graph with other features ``[N, F]``."""
+    other = copy.copy(graph)
+    other.x = x
+    return other
+
+
+def sort_edges(graph: Data) -> Data:
+    """Return the graph with its edges in order of source and target, and every attribute of edges beside its edge."""
+    source, target = graph.edge_index
+    order = (source * (graph.num_nodes or 0) + target).argsort()
+    result = copy.copy(graph)
+    for name, value in graph.to_dict().items():
+        if name == "edge_index":
+            result.edge_index = value[:, order]
+        elif isinstance(value, Tensor) and value.dim() > 0 and graph.is_edge_attr(name):
+            result[name] = value[order]
+    return result
+
+
+def with_edges(graph: Data, edge_index: Tensor, weight: Tensor | None = None) -> Data:
+    """Return a shallow copy of a graph with other edges; what belonged to the old ones is left out."""
+    other = copy.copy(graph)
+    for name in [name for name in graph.keys() if name != "edge_index" and graph.is_edge_attr(name)]:  # noqa: SIM118
+        del other[name]
+    other.edge_index = edge_index
+    if weight is not None:
+        other.edge_weight = weight
+    return other

@@ -1,0 +1,61 @@
+"""Random splits and random edges of models with classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+def stratified_masks(y: Tensor, generator: torch.Generator, train: float = 0.6, val: float = 0.2) -> dict[str, Tensor]:
+    """Split nodes at random, class by class.
+
+    Args:
+        y: classes, [N].
+        generator: source of randomness, on the CPU.
+        train: share of each class that goes to training.
+        val: share that goes to validation; the rest is for testing.
+
+    Returns:
+        train_mask, val_mask, test_mask, each [N] bool; together they cover every node once.
+
+    Example:
+        >>> masks = stratified_masks(torch.tensor([0] * 5 + [1] * 5), torch.Generator())
+        >>> [int(mask.sum()) for mask in masks.values()]
+        [6, 2, 2]
+    """
+    masks = {name: torch.zeros(len(y), dtype=torch.bool) for name in MASKS}
+    for label in y.unique():
+        nodes = (y == label).nonzero().flatten()
+        nodes = nodes[torch.randperm(len(nodes), generator=generator)]
+        cuts = [round(train * len(nodes)), round((train + val) * len(nodes))]
+        for mask, part in zip(masks.values(), nodes.tensor_split(cuts), strict=True):
+            mask[part] = True
+    return masks
+
+
+def sample_edges(y: Tensor, p: float, q: float, generator: torch.Generator) -> Tensor:
+    """Draw the edges of a stochastic block model, each pair of nodes once.
+
+    Args:
+        y: classes, [N].
+        p: edge probability inside a class.
+        q: edge probability across classes.
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        edge_index [2, E], sorted, both directions, no self-loops.
+
+    Example:
+        >>> sample_edges(torch.tensor([0, 0, 1]), 1.0, 0.0, torch.Generator()).tolist()
+        [[0, 1], [1, 0]]
+    """
+    found = []
+    for start, block in zip(range(0, len(y), 1024), y.split(1024), strict=True):
+        chance = torch.where(block[:, None] == y, p, q)
+        edge = torch.rand(chance.shape, generator=generator, dtype=torch.float32) < chance
+        found.append(edge.triu(start + 1).nonzero() + torch.tensor([start, 0]))
+    upper = torch.cat(found).T
+    both = torch.cat([upper, upper.flip(0)], dim=1)
+    return both[:, (both[0] * len(y) + both[1]).argsort()]

@@ -1,0 +1,27 @@
+"""Manifold: the metamers near a graph, their dimension, volume and tangent space, and walks among them.
+
+Nouns: ``NodeJacobian`` (of one node's activation), ``Constraint`` (the match as an equation), ``Walk``, ``Path``.
+Order of data: ``receptive_field`` and ``subgraphs`` cut the graph, ``jacobians`` differentiate; ``dimension``,
+``volume`` and ``whole_graph`` count; ``constraint`` with ``linearisation`` gives ``tangent``, ``correction`` brings a
+point back, and ``walking``, ``path``, ``farthest`` and ``plane`` move.
+A quantity of the local geometry is a file that asks ``jacobians`` or ``constraint``.
+All of it in float64. Imports ``search`` and what lies left of it, not ``exact`` or ``metrics``.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "dimension": ["metamer_dimension", "singular_values"],
+        "farthest": ["farthest_metamer", "several_metamers"],
+        "path": ["join"],
+        "monte_carlo": ["sample_log_volume"],
+        "plane": ["plane_slice"],
+        "tangent": ["project_to_tangent", "tangent_basis"],
+        "volume": ["log_volume_change", "split_linear"],
+        "walking": ["walk"],
+        "whole_graph": ["whole_graph_dimension"],
+        "constraint": ["Constraint", "match_constraint"],
+    },
+)

@@ -1,0 +1,265 @@
+"""The equation that every metamer solves, in float64, and its linear part.
+
+A metamer has the reference's activations on the matched nodes. Features enter most models through linear maps
+only, so that the equation is one for their visible coordinates ``[n, c]``; what is orthogonal to these
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.checks import check_choice, check_device, check_graph, check_model, check_nodes
+from metamerlib.graphs.collection import union_of_copies
+from metamerlib.graphs.edit import with_features
+from metamerlib.manifold.linearisation import Linearisation
+from metamerlib.models.calling import Forward, call
+from metamerlib.probing.agreement import agree
+from metamerlib.probing.probe import Probe, Recording
+from metamerlib.probing.relu import SignPattern
+from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
+from metamerlib.probing.target import Target, by_copy
+
+METHODS = ["auto", "dense", "matrix-free"]
+
+
+_DENSE_ENTRIES, _DENSE_SIDE = 2**23, 1024
+
+
+_MOST_HOPS = 6
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """The residual of a match as a function of the free features.
+
+    Attributes:
+        probe: Records the layer of a private float64 copy that takes coordinates.
+        graph: Reference, or as much of it as the matched nodes can see, x ``[M, c]``.
+        target: What is matched, with rows counted in ``graph``.
+        free: Free rows of ``graph`` ``[n]``, or None for all.
+        space: Directions that the model sees, all scales one; None if the coordinates are the features.
+        whole: Records the layer of the model as it was given, in float64.
+        reference: The whole reference in float64, x ``[N, F]``.
+        nodes: S in the reference, or None for all rows.
+        free_nodes: Free rows of the reference ``[n]``, or None for all.
+        method: auto, dense or matrix-free: how linear equations are solved.
+    """
+
+    probe: Probe
+    graph: Data
+    target: Target
+    free: Tensor | None
+    space: RowSpace | None
+    whole: Probe
+    reference: Data
+    nodes: Tensor | None
+    free_nodes: Tensor | None
+    method: str
+
+    @property
+    def base(self) -> Tensor:
+        """Free features of the reference ``[n, F]``."""
+        return self.rows_of(self.reference)
+
+    def rows_of(self, graph: Data) -> Tensor:
+        """Return the free features ``[n, F]`` of a graph like the reference."""
+        x = graph.x.detach().to(self.reference.x)
+        return x if self.free_nodes is None else x[self.free_nodes]
+
+    def graph_of(self, x: Tensor) -> Data:
+        """Return the reference with other free features ``[n, F]``."""
+        rows = x if self.free_nodes is None else self.reference.x.index_copy(0, self.free_nodes, x)
+        return with_features(self.reference, rows).clone()
+
+    def visible(self, x: Tensor) -> Tensor:
+        """Return the coordinates ``[..., c]`` of features ``[..., F]``."""
+        return x if self.space is None else x @ self.space.basis
+
+    def lift(self, u: Tensor) -> Tensor:
+        """Return the least features ``[..., F]`` with coordinates ``[..., c]``."""
+        return u if self.space is None else u @ self.space.basis.T
+
+    def invisible(self, x: Tensor) -> Tensor:
+        """Return the part of features ``[n, F]`` that the model cannot see."""
+        return torch.zeros_like(x) if self.space is None else self.space.invisible(x)
+
+    def residual(self, u: Tensor) -> Tensor:
+        """Return the one-sided residual over the norm of the target ``[m]`` at coordinates ``[n, c]``.
+
+        Units that a ReLU silences in the reference need only stay silent; see :meth:`Target.residual`.
+        """
+        residual, _ = self.target.residual(self._record(u[None]), 1)
+        return residual.reshape(-1) / self.target.activation.norm()
+
+    def relative_errors(self, u: Tensor) -> Tensor:
+        """Return the relative error ``[B]`` at coordinates ``[B, n, c]``, in one disjoint union."""
+        with torch.no_grad():
+            _, plain = self.target.residual(self._record(u), u.size(0))
+        return plain.square().sum((1, 2)).sqrt() / self.target.activation.norm()
+
+    def true_error(self, x: Tensor) -> float:
+        """Recompute the relative error of features ``[n, F]`` on the whole graph and the model as it was given."""
+        with torch.no_grad():
+            wanted, found = (self.whole(g, complete=False).activation for g in (self.reference, self.graph_of(x)))
+        if self.nodes is not None:
+            wanted, found = wanted[self.nodes], found[self.nodes]
+        return float((found - wanted).norm() / wanted.norm())
+
+    def linearise(self, u: Tensor) -> Linearisation:
+        """Return the linear part of the residual at coordinates ``[n, c]``."""
+        rows = self.target.activation.numel()
+        small = rows * u.numel() <= _DENSE_ENTRIES and min(rows, u.numel()) <= _DENSE_SIDE
+        dense = small if self.method == "auto" else self.method == "dense"
+        return Linearisation(self.residual, u, dense=dense)
+
+    def pattern(self, u: Tensor) -> Tensor:
+        """Return which units of all ReLUs up to the layer are on ``[units]``."""
+        watch = SignPattern()
+        with torch.no_grad():
+            self.probe._run(self._graph_at(u[None]), watch, False)
+        return torch.cat([u.new_zeros(0, dtype=torch.bool), *watch.signs])
+
+    def _record(self, u: Tensor) -> Recording:
+        return self.probe(self._graph_at(u), complete=False)
+
+    def _graph_at(self, u: Tensor) -> Data:
+        copies, size = u.size(0), self.graph.x.size(0)
+        rows = u.reshape(-1, u.size(-1))
+        if self.free is not None:
+            places = self.free + size * torch.arange(copies, device=u.device)[:, None]
+            rows = self.graph.x.repeat(copies, 1).index_copy(0, places.reshape(-1), rows)
+        return with_features(union_of_copies(self.graph, copies), rows)
+
+
+def match_constraint(
+    model: nn.Module,
+    reference: Data,
+    *,
+    layer: int | str | nn.Module,
+    nodes: Any = None,
+    free_nodes: Any = None,
+    forward: Forward | None = None,
+    method: str = "auto",
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> Constraint:
+    """Check the input, and set up the equation of a match on a private float64 copy.
+
+    Args:
+        model, reference, layer, nodes, free_nodes, forward, device: As for :func:`metamerlib.find_metamer`.
+        method: auto (dense where the Jacobian is small), dense or matrix-free.
+        dtype: None or torch.float64.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, the layer does not depend on the free features, or dtype is
+            not float64.
+    """
+    if dtype not in (None, torch.float64):
+        raise ValueError(f"dtype is {dtype}; tangents need torch.float64: drop dtype, the model is converted")
+    check_choice("method", method, METHODS)
+    check_graph(reference)
+    check_device(device)
+    matched, free = (check_nodes(*a, reference.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
+    graph = _double(reference, device or reference.x.device)
+    matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
+    probe = Probe(model, layer, forward=forward or call)
+    probe.model.double()
+    if device is not None:
+        probe.model.to(device)
+    check_model(probe.model, graph)
+    rows = probe.check(graph).activation.size(0)
+    if matched is not None and rows != graph.x.size(0):
+        raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes; drop nodes")
+    whole, reference = probe, graph
+    space = row_space(probe.model, graph.x.size(1))
+    if space is not None and space.rank < graph.x.size(1):
+        space = RowSpace(space.basis, torch.ones_like(space.scale))
+        seen = [(g, space.coordinates(g.x)) for g in (graph, _elsewhere(graph))]
+        space = space if sees_only(probe, space, seen) else None
+    else:
+        space = None
+    if space is not None:
+        probe, graph = projected(probe, space), with_features(graph, space.coordinates(graph.x))
+    graph, rows_matched, rows_free = _cropped(probe, graph, matched, free)
+    target = Target.of(probe(graph, complete=False), rows_matched)
+    made = Constraint(probe, graph, target, rows_free, space, whole, reference, matched, free, method)
+    _check_gradient(made)
+    return made
+
+
+def _check_gradient(constraint: Constraint) -> None:
+    u = constraint.visible(constraint.base).requires_grad_()
+    name = constraint.probe.name
+    h = constraint._record(u[None]).activation
+    if not h.requires_grad or torch.autograd.grad(h.sum(), u, allow_unused=True)[0] is None:
+        raise ValueError(f"layer {name!r} has no gradient to the features; choose a layer that depends on them")
+
+
+def _double(graph: Data, device: str | torch.device) -> Data:
+    def convert(value: Tensor) -> Tensor:
+        return (value.double() if value.is_floating_point() else value).detach().to(device)
+
+    return copy.copy(graph).apply(convert)
+
+
+def _elsewhere(graph: Data) -> Data:
+    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return with_features(graph, graph.x + (graph.x.std(correction=0) + 1e-3) * noise.to(graph.x))
+
+
+def _cropped(
+    probe: Probe, graph: Data, nodes: Tensor | None, free: Tensor | None
+) -> tuple[Data, Tensor | None, Tensor | None]:
+    """Return the ball round matched and free nodes on which the matched activations are the same, or everything."""
+    if nodes is None or free is None:
+        return graph, nodes, free
+    places = [graph, _elsewhere(graph)]
+    with torch.no_grad():
+        wanted = [probe(g, complete=False).activation[nodes] for g in places]
+    inside = torch.zeros(graph.x.size(0), dtype=torch.bool, device=graph.x.device)
+    inside[nodes] = True
+    source, target = graph.edge_index
+    for _ in range(_MOST_HOPS):
+        grown = inside.clone()
+        grown[source[inside[target]]] = True
+        grown[target[inside[source]]] = True
+        inside, chosen = grown, grown.clone()
+        chosen[free] = True
+        if chosen.sum() > graph.x.size(0) // 2:
+            break
+        number = chosen.cumsum(0) - 1
+        try:
+            with torch.no_grad():
+                found = [probe(g.subgraph(chosen), complete=False).activation[number[nodes]] for g in places]
+        except (RuntimeError, IndexError, ValueError, KeyError):  # a foreign forward may insist on the whole graph
+            break
+        if all(agree(a, b) for a, b in zip(found, wanted, strict=True)):
+            return graph.subgraph(chosen), number[nodes], number[free]
+    return graph, nodes, free
+
+
+def check_apart(constraint: Constraint, u: Tensor) -> bool:
+    """Tell whether copies of the graph in one disjoint union keep apart, at coordinates ``[B, n, c]``."""
+    if u.size(0) == 1:
+        return True
+    with torch.no_grad():
+        alone = torch.stack([constraint._record(one[None]).activation for one in u])
+        together = by_copy(constraint._record(u).activation, u.size(0))
+    return agree(together, alone)
+
+
+def check_direction(direction: object, constraint: Constraint) -> None:
+    shape = list(constraint.base.shape)
+    if not isinstance(direction, Tensor) or list(direction.shape) != shape:
+        got = list(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
+        raise ValueError(f"direction must be a tensor {shape}, one row for each free node, got {got}")
+    if not torch.isfinite(direction).all():
+        raise ValueError("direction holds NaN or infinite entries")

@@ -1,0 +1,335 @@
+"""Every metric of one metamer at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.graphs.collection import check_graphs
+from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.refinement import row_classes
+from metamerlib.metrics import features, matching, structure
+from metamerlib.metrics.cycles import count_ratio, cycle_counts
+from metamerlib.metrics.invariance import consistency, excess_invariance
+from metamerlib.metrics.isomorphism import are_isomorphic
+from metamerlib.metrics.null import (
+    at_nodes,
+    null_distribution,
+    other_graphs,
+    paired_nodes,
+    random_partners,
+    standard_draws,
+)
+from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
+from metamerlib.metrics.verdict import is_metamer
+from metamerlib.models.calling import Forward
+from metamerlib.probing.probe import Probe, Recording
+from metamerlib.probing.row_space import projected, row_space, sees_only
+
+if TYPE_CHECKING:
+    from metamerlib.search.metamer import Metamer
+
+
+NAN = float("nan")
+
+
+FEATURE_METRICS = (
+    "feature_cosine",
+    "feature_jaccard",
+    "tfidf_cosine",
+    "relative_frobenius",
+    "classifier_match",
+    "classifier_accuracy",
+    "retrieval_rank",
+    "retrieval_first",
+)
+
+
+MAX_QUERIES = 2000
+
+
+UNCHANGED = {
+    "edge_flips": 0.0,
+    "degree_distance": 0.0,
+    "clustering_distance": 0.0,
+    "spectrum_distance": 0.0,
+    "triangle_ratio": 1.0,
+    "four_cycle_ratio": 1.0,
+    "isomorphic": 1.0,
+}
+
+
+def compare(
+    model: nn.Module,
+    metamer: Metamer,
+    *,
+    forward: Forward | None = None,
+    null_draws: int = 200,
+    seed: int = 0,
+    others: Sequence[Data] | None = None,
+) -> pd.Series:
+    """Measure how close a metamer's activations are and how far its input is from the reference.
+
+    Everything is measured anew from the metamer's graphs on a private copy of the
+    model. Matching is measured on the matched nodes, features on the free nodes,
+    structure on the whole graph. ``_start`` marks the same measure at the point where
+    the search began, ``_shuffled`` the metamer beside the rows of other nodes of the
+    reference. The excess invariance subtracts the similarity of what was changed: mean
+    cosine for features, WL kernel for edges, their mean where both were.
+
+    Args:
+        model: the model that is inspected; it is left as it was.
+        metamer: the metamer to measure.
+        forward: a call ``forward(model, graph) -> output`` in place of the default.
+        null_draws: draws of each kind of chance match; with 0 only the start is a null.
+        seed: seed of the null, the shuffles and the choice of at most 2000 free rows
+            that are searched for among the reference's rows.
+        others: for a layer with one row per graph: graphs of the same collection, which
+            stand for the reference in a further kind of chance match.
+
+    Returns:
+        One float per metric, NaN where a metric does not apply (predictions of a model
+        without classes, Jaccard of real features), and the verdict ``is_metamer``.
+
+    Raises:
+        ValueError: if null_draws is negative.
+
+    >>> import metamerlib as ml
+    >>> graph = ml.load_graph("karate")
+    >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
+    >>> metamer = ml.find_metamer(model, graph, layer=1, max_steps=50)
+    >>> scores = ml.compare(model, metamer, null_draws=10)
+    >>> abs(scores["L_act"] - metamer.loss) < 1e-6
+    True
+    """
+    if null_draws < 0:
+        raise ValueError(f"got null_draws={null_draws}; use 0 or more")
+    if others is not None:
+        _check_others(others, metamer)
+    metamer = _beside(model, metamer)
+    probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
+    with torch.no_grad():
+        found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
+        seen, graph = _as_the_model_sees(probe, metamer)
+        draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
+        if others is not None and metamer.nodes is None and _pooled(reference, metamer):
+            nearby = [copy.copy(other).to(metamer.reference.x.device) for other in others]
+            draws["graphs"] = other_graphs(probe, reference, nearby, draws=null_draws, seed=seed)
+        null = null_distribution(draws, reference, nodes)
+        shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
+        scores = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
+        scores |= _features(metamer, reference.output, seed)
+        scores |= _structure(metamer, seed)
+    input_similarity = _input_similarity(metamer, scores)
+    scores["excess_invariance"] = excess_invariance(scores["prediction_match"], input_similarity)
+    scores["consistency"] = consistency(scores["prediction_match"], input_similarity)
+    verdict = is_metamer(scores, null)
+    scores |= {name: getattr(verdict, name) for name in vars(verdict) if name.startswith("null_max")}
+    return pd.Series(scores | {"is_metamer": verdict.is_metamer}, dtype=object)
+
+
+def _as_the_model_sees(probe: Probe, metamer: Metamer) -> tuple[Probe, Data]:
+    """Return a probe and the reference in row-space coordinates, where the whole model reads no more than these.
+
+    Hundreds of forward passes on r coordinates instead of F features give the same null, sooner.
+    """
+    reference = metamer.reference
+    space = row_space(probe.model, reference.num_features)
+    if space is not None:
+        graphs = [(graph, space.coordinates(graph.x)) for graph in (reference, metamer.start)]
+        if sees_only(probe, space, graphs, complete=True):
+            return projected(probe, space), with_features(*graphs[0])
+    return probe, reference
+
+
+def _check_others(others: Sequence[Data], metamer: Metamer) -> None:
+    check_graphs(others)
+    got, wanted = others[0].num_features, metamer.reference.num_features
+    if got != wanted:
+        raise ValueError(f"others have {got} features, the reference has {wanted}; pass graphs of its collection")
+
+
+def _pooled(reference: Recording, metamer: Metamer) -> bool:
+    """Tell whether the layer has one row for each graph, so that rows of other graphs can stand in for it."""
+    batch = metamer.reference.get("batch")
+    graphs = 1 if batch is None else int(batch.max()) + 1
+    return len(reference.activation) == graphs
+
+
+def _beside(model: nn.Module, metamer: Metamer) -> Metamer:
+    """Bring the graphs to the device of the model; the metamer given stays where it is."""
+    device = next((parameter.device for parameter in model.parameters()), metamer.target.device)
+    nodes, free_nodes = metamer.nodes, metamer.free_nodes
+    return replace(
+        metamer,
+        graph=copy.copy(metamer.graph).to(device),
+        reference=copy.copy(metamer.reference).to(device),
+        start=copy.copy(metamer.start).to(device),
+        nodes=None if nodes is None else nodes.to(device),
+        free_nodes=None if free_nodes is None else free_nodes.to(device),
+    )
+
+
+def _matching(found: Recording, reference: Recording, start: Recording, shuffled: Recording) -> dict[str, float]:
+    activation, target, output = found.activation, reference.activation, reference.output
+    nodes = matching.node_relative_errors(activation, target)
+    return {
+        "L_act": matching.activation_loss(activation, target),
+        "relative_error": matching.relative_error(activation, target),
+        "node_error_median": nodes.median,
+        "node_error_p95": nodes.p95,
+        "silent_nodes": float(nodes.silent),
+        "pearson": matching.pearson(activation, target),
+        "spearman": matching.spearman(activation, target),
+        "snr_db": matching.snr_db(activation, target),
+        "dead_units": _dead_units(found, target),
+        "prediction_match": matching.prediction_match(found.output, output),
+        "chance_match": matching.chance_agreement(output),
+        "start_match": matching.prediction_match(start.output, output),
+        "shuffled_match": matching.prediction_match(found.output, shuffled.output),
+        "prediction_auc": matching.prediction_auc(found.output, output),
+    }
+
+
+def _dead_units(found: Recording, target: Tensor) -> float:
+    before = found.pre_activation
+    return float(matching.dead_units(before, target)) if found.rectified and before is not None else NAN
+
+
+def _features(metamer: Metamer, output: Tensor | None, seed: int) -> dict[str, float]:
+    graph, reference, start = metamer.graph, metamer.reference, metamer.start
+    if graph.x is None or reference.x is None or start.x is None:
+        names = [f"{name}{suffix}" for suffix in ("", "_start", "_shuffled") for name in FEATURE_METRICS]
+        return dict.fromkeys(["zero_rows", "classifier_accuracy_reference", *names], NAN)
+    rng = np.random.default_rng([seed, 3])
+    device = graph.x.device
+    rows = torch.arange(len(graph.x), device=device) if metamer.free_nodes is None else metamer.free_nodes
+    queries = rows[torch.from_numpy(rng.permutation(len(rows))[:MAX_QUERIES]).sort().values.to(device)]
+    partners = random_partners(len(graph.x), rng).to(device)
+    lesson = _lesson(reference, output)
+    shuffled_lesson = [None if part is None else part[partners.to(part.device)] for part in lesson]
+    measured = [
+        _feature_scores(graph.x, reference.x, rows, queries, lesson),
+        _feature_scores(start.x, reference.x, rows, queries, lesson),
+        _feature_scores(graph.x, reference.x[partners], rows, queries, shuffled_lesson),
+    ]
+    scores = measured[0]
+    for suffix, baseline in zip(("_start", "_shuffled"), measured[1:], strict=True):
+        scores |= {f"{name}{suffix}": baseline[name] for name in FEATURE_METRICS}
+    return scores
+
+
+def _feature_scores(
+    x: Tensor, reference: Tensor, rows: Tensor, queries: Tensor, lesson: list[Tensor | None]
+) -> dict[str, float]:
+    cosine = features.feature_cosine(x[rows], reference[rows])
+    labels, train_mask, test_mask = lesson
+    judge = features.ClassifierMatch(NAN, NAN, NAN)
+    if labels is not None:
+        judge = features.feature_classifier_match(
+            x, reference, labels, train_mask=train_mask, test_mask=test_mask, rows=rows
+        )
+    retrieval = features.retrieval_rank(x, reference, rows=queries)
+    return {
+        "feature_cosine": cosine.mean,
+        "zero_rows": float(cosine.zero_rows),
+        "feature_jaccard": features.feature_jaccard(x[rows], reference[rows]),
+        "tfidf_cosine": features.tfidf_cosine(x, reference, rows=rows),
+        "relative_frobenius": features.relative_frobenius(x[rows], reference[rows]),
+        "classifier_match": judge.match,
+        "classifier_accuracy": judge.accuracy,
+        "classifier_accuracy_reference": judge.accuracy_reference,
+        "retrieval_rank": retrieval.median_rank,
+        "retrieval_first": retrieval.first,
+    }
+
+
+def _lesson(graph: Data, output: Tensor | None) -> list[Tensor | None]:
+    """Choose what the feature classifier learns: labels, training rows, test rows.
+
+    The true labels where there are labels and a training mask, else the model's own
+    predictions on every node, and then no row is left to test on.
+    """
+    num_nodes = len(graph.x)
+    labels, train, test = (getattr(graph, name, None) for name in ("y", "train_mask", "test_mask"))
+    whole = labels is not None and labels.shape == (num_nodes,) and not labels.is_floating_point()
+    if whole and train is not None and train.shape == (num_nodes,):
+        return [labels, train, test]
+    if output is not None and matching.has_classes(output) and len(output) == num_nodes:
+        return [output.argmax(dim=1), None, None]
+    return [None, None, None]
+
+
+def _structure(metamer: Metamer, seed: int) -> dict[str, float]:
+    graph, reference, start = metamer.graph, metamer.reference, metamer.start
+    partners = random_partners(reference.num_nodes or 0, np.random.default_rng([seed, 4]))
+    shuffled = copy.copy(reference)
+    shuffled.edge_index = partners.to(reference.edge_index.device)[reference.edge_index]
+    return {
+        "wl_kernel": structure.wl_kernel(graph, reference),
+        "wl_kernel_start": structure.wl_kernel(start, reference),
+        "edge_jaccard": structure.edge_jaccard(graph, reference),
+        "edge_jaccard_start": structure.edge_jaccard(start, reference),
+        "edge_jaccard_shuffled": structure.edge_jaccard(graph, shuffled),
+        **_coloured_kernels(graph, reference),
+        "edge_homophily": structure.edge_homophily(graph),
+        "edge_homophily_reference": structure.edge_homophily(reference),
+        "components": float(structure.num_components(graph)),
+        "components_reference": float(structure.num_components(reference)),
+        **(UNCHANGED if _same_edges(graph, reference) else _edge_distances(graph, reference)),
+    }
+
+
+def _coloured_kernels(graph: Data, reference: Data) -> dict[str, float]:
+    """Compute the WL kernel from features and from true classes."""
+    kernels = {"wl_features": NAN, "wl_classes": NAN}
+    if graph.x is not None and reference.x is not None:
+        rows, others = row_classes(graph.x, reference.x)
+        kernels["wl_features"] = structure.wl_kernel(graph, reference, labels=(rows, others))
+    classes = structure.node_labels(graph), structure.node_labels(reference)
+    if classes[0] is not None and classes[1] is not None:
+        kernels["wl_classes"] = structure.wl_kernel(graph, reference, labels=(classes[0], classes[1]))
+    return kernels
+
+
+def _edge_distances(graph: Data, reference: Data) -> dict[str, float]:
+    """Measure what costs time; of equal edges all of it is known beforehand."""
+    cycles, others = cycle_counts(graph), cycle_counts(reference)
+    same = are_isomorphic(graph, reference)
+    return {
+        "edge_flips": float(structure.edge_flips(graph, reference)),
+        "degree_distance": degree_distance(graph, reference),
+        "clustering_distance": clustering_distance(graph, reference),
+        "spectrum_distance": spectrum_distance(graph, reference),
+        "triangle_ratio": count_ratio(cycles.triangles, others.triangles),
+        "four_cycle_ratio": count_ratio(cycles.four_cycles, others.four_cycles),
+        "isomorphic": NAN if same is None else float(same),
+    }
+
+
+def _input_similarity(metamer: Metamer, scores: dict[str, float]) -> float:
+    graph, reference = metamer.graph, metamer.reference
+    moved = []
+    if not _equal(graph.x, reference.x):
+        moved.append(scores["feature_cosine"])
+    if not _same_edges(graph, reference):
+        moved.append(scores["wl_kernel"])
+    return sum(moved) / len(moved) if moved else 1.0
+
+
+def _same_edges(graph: Data, reference: Data) -> bool:
+    return _equal(graph.edge_index, reference.edge_index) and _equal(graph.edge_weight, reference.edge_weight)
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other)

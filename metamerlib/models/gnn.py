@@ -1,0 +1,249 @@
+"""Graph neural networks built of equal blocks, so that depth, width and convolution vary alone."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.nn import (
+    BatchNorm,
+    JumpingKnowledge,
+    LayerNorm,
+    MeanAggregation,
+    PairNorm,
+    SumAggregation,
+)
+from torch_geometric.typing import OptTensor
+
+from metamerlib.models.convolutions import CONVOLUTIONS, Convolution
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "identity": nn.Identity,
+}
+
+
+NORMS: dict[str | None, Callable[[int], nn.Module]] = {
+    None: lambda channels: nn.Identity(),
+    "batch": BatchNorm,
+    "layer": lambda channels: LayerNorm(channels, mode="node"),
+    "pair": lambda channels: PairNorm(),
+}
+
+
+POOLS: dict[str, Callable[[], nn.Module]] = {"sum": SumAggregation, "mean": MeanAggregation}
+
+
+RESIDUALS = ("none", "skip", "initial", "jumping")
+
+
+INITIAL_SHARE = 0.1
+
+
+class Dropout(nn.Dropout):
+    """Dropout that also takes sparse features, of which it drops stored entries."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.layout != torch.sparse_coo:
+            return super().forward(x)
+        values = super().forward(x.values())
+        return torch.sparse_coo_tensor(x.indices(), values, x.shape, is_coalesced=True, check_invariants=False)
+
+
+class Layer(nn.Module):
+    """Map :math:`h^{(k-1)}` to :math:`h^{(k)}`: convolution, norm, activation, then the residual sum.
+
+    The input of ``self.act`` is the pre-activation :math:`z^{(k)}`.
+    """
+
+    def __init__(
+        self,
+        conv: Convolution,
+        in_channels: int,
+        out_channels: int,
+        act: str,
+        norm: str | None,
+        residual: str,
+    ) -> None:
+        super().__init__()
+        self.conv = conv.build(in_channels, out_channels, ACTIVATIONS[act])
+        self.norm = NORMS[norm](out_channels)
+        self.act = ACTIVATIONS[act]()
+        self.residual = residual if in_channels == out_channels else "none"
+        self.reads_edges, self.reads_weights = conv.reads_edges, conv.reads_weights
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: OptTensor, batch: OptTensor, initial: OptTensor
+    ) -> Tensor:
+        if not self.reads_edges:
+            h = self.conv(x)
+        elif self.reads_weights:
+            h = self.conv(x, edge_index, edge_weight)
+        else:
+            h = self.conv(x, edge_index)
+        coupled = isinstance(self.norm, PairNorm)
+        h = self.act(self.norm(h, batch) if coupled else self.norm(h))
+        if self.residual == "skip":
+            return h + x
+        if self.residual == "initial" and initial is not None:
+            return (1 - INITIAL_SHARE) * h + INITIAL_SHARE * initial
+        return h
+
+
+def _known(what: str, name: object, known: object) -> None:
+    names = list(known)  # type: ignore[call-overload]
+    if name not in names:
+        raise ValueError(f"unknown {what} {name!r}; choose one of {names}")
+
+
+class GNN(nn.Module):
+    """Stack ``num_layers`` equal layers of one convolution.
+
+    ``model.layers[k - 1]`` outputs :math:`h^{(k)}`. Without jumping knowledge and pooling the last layer
+    gives the logits (no norm, no activation, no residual); with either, all layers are hidden and a linear
+    head after them gives the logits.
+
+    Args:
+        conv: One of gcn, gat, gatv2, sage, gin, cheb (K = 2), sgc (K = 2), appnp (linear map, then K = 10
+            hops with teleport 0.1), mlp (no structure).
+        in_channels: Number of features F.
+        hidden_channels: Width of the hidden layers.
+        out_channels: Number of classes.
+        num_layers: Depth L.
+        act: relu, elu, leaky_relu, gelu, tanh or identity.
+        residual: none; skip (adds the layer's input where the widths agree); initial (as in GCNII, keeps a
+            tenth of :math:`h^{(1)}` in each later hidden layer); jumping (concatenates all layers).
+        norm: None, batch, layer (per node) or pair.
+        dropout: Probability of dropping an input entry of each layer in training.
+        pool: None for node-level models, sum or mean for graph-level ones.
+
+    Raises:
+        ValueError: If a name is unknown or a size is not a positive integer.
+
+    Example:
+        >>> import torch, metamerlib as ml
+        >>> model = ml.GNN(conv="gcn", in_channels=5, hidden_channels=8, out_channels=3, num_layers=2)
+        >>> model(torch.ones(4, 5), torch.tensor([[0, 1], [1, 0]])).shape
+        torch.Size([4, 3])
+    """
+
+    def __init__(
+        self,
+        *,
+        conv: str,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int,
+        act: str = "relu",
+        residual: str = "none",
+        norm: str | None = None,
+        dropout: float = 0.5,
+        pool: str | None = None,
+    ) -> None:
+        super().__init__()
+        _known("convolution", conv, CONVOLUTIONS)
+        _known("activation", act, ACTIVATIONS)
+        _known("residual", residual, RESIDUALS)
+        _known("norm", norm, NORMS)
+        _known("pool", pool, [None, *POOLS])
+        sizes = dict(
+            in_channels=in_channels,
+            hidden_channels=hidden_channels,
+            out_channels=out_channels,
+            num_layers=num_layers,
+        )
+        for name, size in sizes.items():
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"{name} must be a positive integer, got {size!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
+        self.conv, self.residual, self.in_channels = conv, residual, in_channels
+        has_head = pool is not None or residual == "jumping"
+        widths = [in_channels] + [hidden_channels] * num_layers
+        if not has_head:
+            widths[-1] = out_channels
+        self.layers = nn.ModuleList()
+        for k in range(num_layers):
+            logits = not has_head and k == num_layers - 1
+            style = ("identity", None, "none") if logits else (act, norm, residual)
+            self.layers.append(Layer(CONVOLUTIONS[conv], widths[k], widths[k + 1], *style))
+        self.dropout = Dropout(dropout)
+        self.jump = JumpingKnowledge("cat") if residual == "jumping" else None
+        self.pool = POOLS[pool]() if pool else None
+        jumped = hidden_channels * (num_layers if residual == "jumping" else 1)
+        self.head = nn.Linear(jumped, out_channels) if has_head else None
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: OptTensor = None, batch: OptTensor = None) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: Features ``[N, F]``; a sparse tensor is taken too.
+            edge_index: Edges ``[2, E]``, both directions stored.
+            edge_weight: Real weights ``[E]``, only for gcn, cheb, sgc and appnp.
+            batch: Graph of each node ``[N]``, for pooling and pair norm.
+
+        Returns:
+            Logits ``[N, C]``, or ``[num_graphs, C]`` with pooling.
+        """
+        if edge_weight is not None and not CONVOLUTIONS[self.conv].reads_weights:
+            able = [name for name, c in CONVOLUTIONS.items() if c.reads_weights]
+            raise ValueError(f"{self.conv} has no edge weights; use one of {able}, or set graph.edge_weight = None")
+        initial: OptTensor = None
+        states: list[Tensor] = []
+        x = self.dropout(x)
+        if x.layout == torch.sparse_coo and not CONVOLUTIONS[self.conv].linear_first:
+            x = x.to_dense()
+        for layer in self.layers:
+            x = layer(self.dropout(x) if states else x, edge_index, edge_weight, batch, initial)
+            states.append(x)
+            initial = states[0]
+        if self.jump is not None:
+            x = self.jump(states)
+        if self.pool is not None:
+            x = self.pool(x, batch if batch is not None else x.new_zeros(x.size(0), dtype=torch.long))
+        return x if self.head is None else self.head(x)
+
+
+def build_model(
+    architecture: str, graph: Data, *, hidden_channels: int = 64, num_layers: int = 2, pool: str | None = None
+) -> nn.Module:
+    """Build a classifier by name: of the nodes of a graph, or with pooling of graphs.
+
+    Args:
+        architecture: A convolution of :class:`GNN`, or ``package.module:factory`` with
+            ``factory(graph) -> torch.nn.Module``.
+        graph: Gives the number of features F and of classes.
+        hidden_channels: Width of the hidden layers of a :class:`GNN`.
+        num_layers: Depth of a :class:`GNN`.
+        pool: Pooling of a :class:`GNN`; None for a node classifier.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> ml.models.build_model("gcn", ml.load_graph("karate")).in_channels
+        34
+    """
+    module, _, factory = architecture.partition(":")
+    if factory:
+        return getattr(importlib.import_module(module), factory)(graph)
+    return GNN(
+        conv=architecture,
+        in_channels=graph.num_features,
+        hidden_channels=hidden_channels,
+        out_channels=graph.num_classes,
+        num_layers=num_layers,
+        pool=pool,
+    )

@@ -1,0 +1,220 @@
+"""Activations of a named layer of any torch model, by forward hooks on a private copy."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.models.calling import Forward, call, private_copy
+from metamerlib.models.gnn import GNN, Layer
+from metamerlib.probing.relu import WatchReLU
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one forward pass shows of a layer.
+
+    Attributes:
+        activation: :math:`h^{(k)}` ``[rows, d_k]``; the rows are nodes, or graphs after pooling.
+        pre_activation: :math:`z^{(k)}` ``[rows, d_k]``, what enters the activation function, or None
+            where it cannot be reached.
+        rectified: Whether the activation is ``relu`` of the pre-activation (plus a residual, if any).
+        output: The model's output, or None if the pass was cut short at the layer.
+    """
+
+    activation: Tensor
+    pre_activation: Tensor | None
+    rectified: bool
+    output: Tensor | None
+
+
+class _LayerReached(Exception):
+    """The layer has been recorded; the rest of the forward pass is not needed."""
+
+
+def _locate(model: nn.Module, layer: int | str | nn.Module) -> tuple[str, int | None]:
+    """Return the module name and the index of the call (None if it was not given)."""
+    modules = dict(model.named_modules())
+    if isinstance(layer, nn.Module):
+        names = [name for name, module in modules.items() if module is layer]
+        if not names:
+            raise ValueError(f"layer {type(layer).__name__} is not a module of this model; pass its name instead")
+        return names[0], None
+    if isinstance(layer, bool) or not isinstance(layer, int | str):
+        raise TypeError(f"layer must be an int, a module name or a module, got {layer!r}")
+    if isinstance(layer, int):
+        if not isinstance(model, GNN):
+            raise ValueError(f"layer {layer} by number needs a metamerlib.GNN; choose a name: {_names(modules)}")
+        if not 1 <= layer <= len(model.layers):
+            raise ValueError(f"layer {layer} does not exist; this model has layers 1..{len(model.layers)}")
+        return f"layers.{layer - 1}", None
+    name, _, index = layer.partition(":")
+    if name not in modules:
+        raise ValueError(f"layer {name!r} does not exist; the modules are {_names(modules)}")
+    if index and not index.isdigit():
+        raise ValueError(f"layer {layer!r}: the part after the colon must be the index of the call, such as 'act:0'")
+    return name, int(index) if index else None
+
+
+def _names(modules: dict[str, nn.Module]) -> list[str]:
+    return [name for name in modules if name]
+
+
+class Probe:
+    """Record one layer of a private copy of a model.
+
+    Args:
+        model: Any torch model; it is copied and never changed.
+        layer: A 1-based number for :class:`metamerlib.GNN`, a module name, or a module. ``"act:0"`` is the
+            first call of a module that is called several times.
+        forward: Replaces the default call, ``forward(model, graph) -> Tensor``.
+        slope: Gradient given to dead ReLU units (see :func:`metamerlib.find_metamer`).
+
+    Raises:
+        ValueError: If the layer does not exist.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> from metamerlib.probing.probe import Probe
+        >>> graph = ml.load_graph("karate")
+        >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
+        >>> Probe(model, 1)(graph).activation.shape
+        torch.Size([34, 8])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: int | str | nn.Module,
+        *,
+        forward: Forward | None = None,
+        slope: float | None = None,
+    ) -> None:
+        self.module_name, self.index = _locate(model, layer)
+        self.name = self.module_name if self.index is None else f"{self.module_name}:{self.index}"
+        self.forward = forward or call
+        self.slope = slope
+        self.leak = 0.0
+        self.own_relu: int | None = None
+        self.inner_relus = 0
+        self._attach(private_copy(model))
+
+    def _attach(self, model: nn.Module) -> None:
+        self.model = model
+        self.module = dict(model.named_modules())[self.module_name]
+        self.inner = self.module.act if isinstance(self.module, Layer) else None
+
+    def copy(self) -> Probe:
+        """Return a probe of the same layer on another private copy."""
+        other = copy.copy(self)
+        other._attach(private_copy(self.model))
+        return other
+
+    def leaked(self, leak: float) -> Probe:
+        """Return a probe of the same copy whose ReLUs leak, all but the one that makes the activation."""
+        other = copy.copy(self)
+        other.leak = leak
+        return other
+
+    def check(self, graph: Data) -> Recording:
+        """Run once, and raise unless the layer is called exactly as asked and outputs a tensor.
+
+        Raises:
+            ValueError: If the layer is never called, or several times and no index was given, or the model
+                fails on the graph.
+            TypeError: If the layer's output is not a floating-point tensor.
+        """
+        calls: list[int] = []
+        handle = self.module.register_forward_hook(lambda *_: calls.append(1))
+        try:
+            with torch.no_grad():
+                self.forward(self.model, graph)
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(f"the model fails on the reference graph {graph}: {error}") from error
+        finally:
+            handle.remove()
+        count = len(calls)
+        if count == 0:
+            raise ValueError(f"layer {self.name!r} is never called by the model's forward; choose another")
+        if self.index is None and count > 1:
+            raise ValueError(f"layer {self.name!r} is called {count} times; say which, from '{self.name}:0' on")
+        if self.index is not None and self.index >= count:
+            raise ValueError(f"layer {self.name!r}: the module is called {count} times, count from 0")
+        watch = WatchReLU(self.slope)
+        with torch.no_grad():
+            recording = self._run(graph, watch, complete=True)
+        if self.inner is None and recording.rectified:
+            self.own_relu = self._relus - 1
+        self.inner_relus = self._relus - int(recording.rectified)
+        return recording
+
+    def __call__(self, graph: Data, *, complete: bool = True) -> Recording:
+        """Run the model on a graph.
+
+        Args:
+            graph: The input.
+            complete: Whether to go on to the model's output after the layer.
+
+        Returns:
+            The recording; gradients flow to ``graph.x`` if it asks for them.
+        """
+        if self.inner is not None and self.slope is None and not self.leak:
+            return self._run(graph, None, complete)
+        return self._run(graph, WatchReLU(self.slope, self.leak, self.own_relu), complete)
+
+    def _run(self, graph: Data, watch: WatchReLU | None, complete: bool) -> Recording:
+        seen: dict[str, Any] = {"calls": 0}
+
+        def enter(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            seen["entered"] = args[0]
+            if watch is not None:
+                watch.exempt = watch.count
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            wanted = self.index is None or seen["calls"] == self.index
+            seen["calls"] += 1
+            if wanted:
+                last = None if watch is None else watch.last
+                seen["z"] = last[0] if last and last[1] is output and output.dim() == 2 else None
+                # What follows the layer may write into its output.
+                seen["activation"] = output.clone() if complete and isinstance(output, Tensor) else output
+                self._relus = 0 if watch is None else watch.count
+                if not complete:
+                    raise _LayerReached
+
+        handles = [self.module.register_forward_hook(leave)]
+        if self.inner is not None:
+            handles.append(self.inner.register_forward_pre_hook(enter))
+        output = None
+        try:
+            with watch or nullcontext():
+                output = self.forward(self.model, graph)
+        except _LayerReached:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        activation = _matrix(self.name, seen["activation"])
+        if self.inner is not None:
+            return Recording(activation, seen["entered"], isinstance(self.inner, nn.ReLU), output)
+        return Recording(activation, seen["z"], seen["z"] is not None, output)
+
+
+def _matrix(name: str, output: object) -> Tensor:
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        got = output.dtype if isinstance(output, Tensor) else type(output).__name__
+        raise TypeError(f"layer {name!r} outputs {got}; expected one floating-point tensor [rows, channels]")
+    if output.dim() == 0:
+        raise ValueError(f"layer {name!r} outputs a single number; expected [rows, channels]")
+    return output if output.dim() == 2 else output.reshape(output.size(0), -1)
+
+
+def plain_activation(probe: Probe, graph: Data) -> Tensor:
+    """Return a layer's activation with every ReLU as the model calls it, so that derivatives are PyTorch's own."""
+    return probe._run(graph, None, False).activation

@@ -1,0 +1,68 @@
+"""Files that a kill cannot spoil, and trained models kept under a hash of what made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def project_root(start: str | Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` (default: here) that holds `_toc.yml`."""
+    here = Path.cwd() if start is None else Path(start).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "_toc.yml").is_file():
+            return folder
+    raise FileNotFoundError(f"no _toc.yml in {here} or above it; run inside a checkout of the project")
+
+
+def store_folder(profile: str, store: str) -> Path:
+    """Return the folder of a notebook's tables: `store` in the project, or one of its own for the quick profile.
+
+    Args:
+        profile: "published", "full" or "quick".
+        store: folder relative to the project, or absolute.
+    """
+    profiles = ("published", "full", "quick")
+    if profile not in profiles:
+        raise ValueError(f"profile is {profile!r}; expected one of {', '.join(profiles)}")
+    return project_root() / ("_build/quick/results" if profile == "quick" else store)
+
+
+def write_atomic(path: str | Path, content: bytes) -> Path:
+    """Write a file so that a reader finds the old content or the new, never a part of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a value: sorted names, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def settings_hash(settings: Mapping[str, Any], **context: Any) -> str:
+    """Return 16 hex digits that stand for JSON settings in a context, or name the value that is not JSON."""
+    for name, value in settings.items():
+        try:
+            canonical_json(value)
+        except (TypeError, ValueError) as error:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            raise TypeError(
+                f"parameter {name!r} is {value!r} ({kind}), not a JSON value; give a plain finite number, "
+                "text, bool, None or a list of these"
+            ) from error
+    content = canonical_json({**context, "parameters": dict(settings)})
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

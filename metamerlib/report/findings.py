@@ -1,0 +1,79 @@
+"""Say what a table shows: invariants that must hold, and findings with an interval and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+VERDICTS = ("reproduces", "does not", "depends", "not tested")
+
+
+def check(text: str, condition: Any) -> None:
+    """Print that an invariant holds, or raise AssertionError with its text.
+
+    >>> check("two and two are four", 2 + 2 == 4)
+    holds: two and two are four
+    """
+    if not bool(condition):
+        raise AssertionError(text)
+    print(f"holds: {text}")
+
+
+def claim(id: str, text: str, effect: float, low: float, high: float, verdict: str) -> dict[str, Any]:
+    """Print a finding in one line and return it as a row; every known verdict passes.
+
+    Args:
+        id: permanent name of the claim.
+        text: the claim, in words that make the sign of `effect` plain.
+        effect: its size; NaN only where the verdict is "not tested".
+        low, high: ends of its interval; NaN where there is none.
+        verdict: "reproduces", "does not", "depends" or "not tested".
+
+    >>> row = claim("depth", "the match rises with depth", 0.1234, 0.1, 0.15, "reproduces")
+    depth: reproduces: the match rises with depth: 0.123 [0.1, 0.15]
+    """
+    if verdict not in VERDICTS:
+        raise ValueError(f"verdict of {id!r} is {verdict!r}; expected one of {', '.join(VERDICTS)}")
+    if math.isnan(effect) and verdict != "not tested":
+        raise ValueError(f"effect of {id!r} is NaN with verdict {verdict!r}; only 'not tested' goes without one")
+    if low > high:
+        raise ValueError(f"interval of {id!r} is [{low}, {high}]; expected low <= high")
+    numbers = "" if math.isnan(effect) else f": {effect:.3g} [{low:.3g}, {high:.3g}]"
+    print(f"{id}: {verdict}: {text}{numbers}")
+    values = {"effect": float(effect), "low": float(low), "high": float(high)}
+    return {"id": id, "text": text, **values, "verdict": verdict}
+
+
+def claims_table(claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return claims as a table with columns id, text, effect, low, high, verdict; ids must differ."""
+    table = pd.DataFrame(list(claims), columns=["id", "text", "effect", "low", "high", "verdict"])
+    if table["id"].duplicated().any():
+        raise ValueError(f"claims share an id: {sorted(table['id'][table['id'].duplicated()])}")
+    return table
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean over seeds and the ends of its t-interval: effect, low, high.
+
+    A t-interval and not a bootstrap, since percentiles of three to ten seeds cover far too little.
+    One value has no interval: its ends are NaN.
+
+    >>> [round(value, 2) for value in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.48, 4.48]
+    """
+    from scipy import stats
+
+    array = np.asarray(list(values), dtype=float)
+    if array.size == 0:
+        raise ValueError("no values; a mean needs one at least")
+    if np.isnan(array).any():
+        raise ValueError(f"{np.isnan(array).sum()} of {array.size} values are NaN; drop failed points first")
+    mean = float(array.mean())
+    if array.size == 1:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size))
+    return mean, mean - half, mean + half

@@ -1,0 +1,119 @@
+"""Trained models kept on disk, so that no notebook trains one twice."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metamerlib.report.files import project_root, settings_hash, write_atomic
+
+# Raised whenever training computes something else.
+TRAINING_RECIPE = 1
+
+
+def graph_hash(graph: Any) -> str:
+    """Return 16 hex digits that stand for what a model is trained on: a graph, or a list of graphs."""
+    names = ("x", "edge_index", "edge_weight", "edge_attr", "y", "train_mask", "val_mask", "test_mask")
+    digest = hashlib.sha256()
+    for data in graph if isinstance(graph, list | tuple) else [graph]:
+        for name in names:
+            value = getattr(data, name, None)
+            if value is not None:
+                array = np.ascontiguousarray(value.detach().cpu().numpy())
+                digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        digest.update(b"end")
+    return digest.hexdigest()[:16]
+
+
+def cached_state(
+    recipe: int,
+    graph_hash: str,
+    settings: Mapping[str, Any],
+    build: Callable[[], Mapping[str, Any]],
+    directory: str | Path | None = None,
+) -> dict[str, Any]:
+    """Return a trained state (tensors and numbers by name), calling `build` only if no file holds it.
+
+    Args:
+        recipe: integer to raise whenever training changes.
+        graph_hash: see `graph_hash`.
+        settings: JSON values that fix the model and its training, the seed among them.
+        build: trains and returns for instance `{**model.state_dict(), "test_accuracy": 0.8}`.
+        directory: folder of the files, by default `_build/models` of the project.
+
+    Returns:
+        The state on the CPU, as loaded from the file.
+    """
+    import torch
+
+    key = settings_hash(settings, graph=graph_hash, recipe=recipe)
+    path = Path(directory or project_root() / "_build" / "models") / f"{key}.pt"
+    # A file that a kill or a full disk left unreadable counts as missing.
+    with contextlib.suppress(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    buffer = io.BytesIO()
+    torch.save(dict(build()), buffer)
+    write_atomic(path, buffer.getvalue())
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def trained_model(
+    architecture: str,
+    graph: Any,
+    *,
+    seed: int,
+    hidden_channels: int = 64,
+    num_layers: int = 2,
+    epochs: int = 200,
+    pool: str | None = None,
+) -> tuple[Any, float]:
+    """Train a model on a graph or a list of graphs, or fetch it if that was done before.
+
+    Args:
+        architecture: convolution, or `package.module:factory`; see `models.build_model`.
+        graph: Data with labels and a training mask, or a list of labelled graphs.
+        seed: seed of the training, and of the split of a list of graphs without masks.
+        hidden_channels, num_layers: shape of a model of ours.
+        epochs: 0 gives the model untrained, with the seed's fresh parameters.
+        pool: pooling of a model of ours that classifies graphs: sum (the default for lists) or mean.
+
+    Returns:
+        The model in evaluation mode, and its test accuracy.
+    """
+    import torch
+
+    from metamerlib.models.calling import call
+    from metamerlib.models.gnn import build_model
+    from metamerlib.models.training import accuracy, reset_parameters, train
+    from metamerlib.models.training_data import labelled_union
+
+    many = isinstance(graph, list | tuple)
+    pool = pool or ("sum" if many else None)
+    first = graph[0] if many else graph
+    model = build_model(architecture, first, hidden_channels=hidden_channels, num_layers=num_layers, pool=pool)
+    if epochs == 0:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            reset_parameters(model)
+        whole = labelled_union(graph, seed) if many else graph
+        with torch.no_grad():
+            return model.eval(), accuracy(call(model.eval(), whole), whole, "test_mask")
+
+    def build() -> dict[str, Any]:
+        fit = train(model, graph, epochs=epochs, seed=seed)
+        return {"test_accuracy": fit.test_accuracy, **fit.model.state_dict()}
+
+    settings = {"architecture": architecture, "shape": [hidden_channels, num_layers], "seed": seed, "epochs": epochs}
+    if pool is not None:
+        settings["pool"] = pool
+    state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
+    test_accuracy = float(state.pop("test_accuracy"))
+    model.load_state_dict(state)
+    return model.eval(), test_accuracy

@@ -1,0 +1,1 @@
+"""Features of zeros and ones: the problem, its limits and starts, and the solvers swaps and straight-through."""

@@ -1,0 +1,1 @@
+"""Edges on fixed features: problem, limits, starts, and the solvers swaps, straight-through, PRBCD and weights."""

@@ -1,0 +1,118 @@
+"""Which edges may vary, and how many of the reference's may stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
+from metamerlib.graphs.edit import with_edges
+from metamerlib.graphs.rewiring import random_edges
+from metamerlib.probing.probe import Probe
+from metamerlib.search.request import Request
+
+
+def check_edges_alone(request: Request) -> None:
+    """Raise if an option is given that edges have no use for."""
+    if request.free_nodes is not None:
+        raise ValueError("free_nodes says whose features may move, but here the features are fixed; drop free_nodes")
+    if request.slope is not None:
+        raise ValueError("slope belongs to the search for features by adam; drop it")
+    if isinstance(request.start, Tensor):
+        raise TypeError("start must be a name or a graph for vary='structure', got features; pass a Data")
+
+
+def limits(request: Request, graph: Data) -> tuple[int, int]:
+    """Return how many reference edges a result may hold, at least and at most."""
+    pairs, num_nodes = undirected_pairs(graph), int(graph.x.size(0))
+    total = num_nodes * (num_nodes - 1) // 2
+    if not 0 < pairs.size(1) < total:
+        raise ValueError(f"the graph has {pairs.size(1)} of {total} possible edges, so no other has as many")
+    if graph.get("batch") is not None and int(graph.batch.max()) > 0:
+        raise ValueError("the graph is a batch of several, which new edges would join; search for one at a time")
+    return edge_bounds(pairs.size(1), total, request.budget, request.max_overlap)
+
+
+def start_name(start: str | Data | None) -> str:
+    """Return what the settings say of a start."""
+    return "given" if isinstance(start, Data) else start or "erdos-renyi"
+
+
+def overlap_settings(graph: Data, found: Tensor, start: Tensor) -> dict[str, Any]:
+    """Return the share of the reference's edges in the result and at the start, and the number of flips."""
+    pairs, num_nodes = undirected_pairs(graph), int(graph.x.size(0))
+    known = pair_keys(pairs, num_nodes).sort().values
+    held, at_start = (int(among(pair_keys(p, num_nodes), known).sum()) for p in (found, start))
+    size = pairs.size(1)
+    flips = size + found.size(1) - 2 * held
+    return {"overlap": held / size, "overlap_start": at_start / size, "flips": flips}
+
+
+def refuse_attributes(probe: Probe, graph: Data) -> None:
+    """Raise if the model reads attributes of edges; others are left out of the result."""
+    names = [n for n in graph.keys() if n != "edge_index" and graph.is_edge_attr(n)]  # noqa: SIM118
+    if not names:
+        return
+    bare = with_edges(graph, graph.edge_index)
+    try:
+        with torch.no_grad():
+            same = torch.equal(probe(graph, complete=False).activation, probe(bare, complete=False).activation)
+    except Exception:  # a foreign forward may need the attribute in any way
+        same = False
+    if not same:
+        raise ValueError(
+            f"the model reads {names} of the reference's edges, which new edges would lack; set "
+            f"graph.{names[0]} = None for both the training and the search"
+        )
+
+
+def check_reacts(probe: Probe, graph: Data) -> None:
+    """Raise if the layer gives the same activations on quite other edges."""
+    pairs, num_nodes = undirected_pairs(graph), int(graph.x.size(0))
+    other = random_edges(pairs, num_nodes, pairs.size(1), pairs.size(1), torch.Generator().manual_seed(0))
+    there = with_edges(graph, both_directions(other))
+    try:
+        with torch.no_grad():
+            here, moved = (probe(g, complete=False).activation for g in (graph, there))
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"the model fails on the reference's nodes with other edges: {error}") from error
+    if torch.equal(here, moved):
+        raise ValueError(
+            f"layer {probe.name!r} does not react to a changed edge (no convolution before it, or a stored adjacency); "
+            "choose another layer, or a model that reads edge_index"
+        )
+
+
+def edge_bounds(num_edges: int, num_pairs: int, budget: int | None, max_overlap: float | None) -> tuple[int, int]:
+    """Return how many of the reference's edges a result with as many edges holds at least and at most.
+
+    Every edge that is not the reference's costs two flips: one that removes, one that adds.
+
+    Raises:
+        TypeError: If the budget is not an integer.
+        ValueError: If a limit is out of range, or both together leave no graph.
+
+    Example:
+        >>> edge_bounds(10, 45, 8, 0.7)
+        (6, 7)
+    """
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int)):
+        raise TypeError(f"budget must be a number of edge flips, got {budget!r}")
+    if budget is not None and not 1 <= budget <= num_pairs:
+        raise ValueError(f"budget must lie in 1..{num_pairs}, the number of pairs of nodes, got {budget}")
+    if max_overlap is not None and (isinstance(max_overlap, bool) or not isinstance(max_overlap, int | float)):
+        raise TypeError(f"max_overlap must be a share, got {max_overlap!r}")
+    if max_overlap is not None and not 0 <= max_overlap <= 1:
+        raise ValueError(f"max_overlap must lie in [0, 1], got {max_overlap!r}")
+    lowest = max(0, 2 * num_edges - num_pairs, num_edges - (num_edges if budget is None else budget // 2))
+    highest = num_edges if max_overlap is None else int(max_overlap * num_edges + 1e-9)
+    if lowest > highest:
+        raise ValueError(
+            f"max_overlap={max_overlap} lets at most {highest} of the {num_edges} edges stay, but "
+            + (f"budget={budget} keeps {lowest}" if budget else f"{num_pairs} pairs of nodes force {lowest} to stay")
+            + "; raise one of them"
+        )
+    return lowest, highest

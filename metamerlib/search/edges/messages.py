@@ -1,0 +1,187 @@
+"""What travels along the edges of a model: the messages of every propagation, and the pull of the loss on their sums.
+
+If x gathers :math:`y_x = l_x \\sum_{z \\in N(x)} r_z v_z`, an edge from z adds :math:`l_x r_z v_z` to it. With G the
+gradient of half the squared residual with respect to y, the loss changes by
+:math:`2 G_x \\cdot \\Delta y_x + \\|J_x \\Delta y_x\\|^2` to second order, J being the Jacobian of the residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import APPNP, ChebConv, GCNConv, GINConv, MessagePassing, SAGEConv, SGConv
+
+from metamerlib.models.convolutions import Factor, factors
+from metamerlib.models.propagation import to_csr
+
+SMALLEST_SHARE = 1e-6
+
+
+@dataclass
+class Call:
+    """One propagation in a forward pass.
+
+    Attributes:
+        left: Factor :math:`l_x` as a function of the degree.
+        right: Factor :math:`r_z` as a function of the degree.
+        message: v ``[N, D]``.
+        gathered: y ``[N, D]``.
+        gradient: G ``[N, D]``, of the latest backward pass.
+        returned: Gradient with respect to v ``[N, D]``.
+    """
+
+    left: Factor
+    right: Factor
+    message: Tensor
+    gathered: Tensor
+    gradient: Tensor
+    returned: Tensor
+
+
+class _Multiply(torch.autograd.Function):
+    """Multiply by a sparse matrix, and note both gradients in passing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor, call: Call) -> Tensor:
+        ctx.transposed, ctx.call = transposed, call
+        out = matrix @ x
+        call.gathered = out.detach()  # the output itself would hold the call in a cycle, and with it the memory
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.call.gradient, ctx.call.returned = grads[0], ctx.transposed @ grads[0]
+        return ctx.call.returned, None, None, None
+
+
+class _Matrices:
+    """Sparse matrices of the latest edges, shared by the convolutions that weigh them alike."""
+
+    def __init__(self) -> None:
+        self.key: tuple[Tensor, Tensor | None, bool] | None = None
+        self.pair: tuple[Tensor, Tensor] | None = None
+
+    def of(self, edge_index: Tensor, weight: Tensor | None, mean: bool, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.key is None or self.pair is None or not self._same(edge_index, weight, mean):
+            source, target = edge_index
+            values = x.new_ones(source.numel()) if weight is None else weight.to(x.dtype)
+            if mean:
+                degree = torch.bincount(target, minlength=x.size(0)).clamp(min=1)
+                values = values / degree[target].to(x.dtype)
+            self.pair = (to_csr(target, source, values, x.size(0)), to_csr(source, target, values, x.size(0)))
+            self.key = (edge_index, weight, mean)
+        return self.pair
+
+    def _same(self, edge_index: Tensor, weight: Tensor | None, mean: bool) -> bool:
+        assert self.key is not None
+        known, heavy, averaged = self.key
+        if averaged != mean or known.shape != edge_index.shape or (weight is None) != (heavy is None):
+            return False
+        if weight is not None and heavy is not None and not torch.equal(weight, heavy):
+            return False
+        return torch.equal(known, edge_index)
+
+
+class _Propagation:
+    """Stand in for ``conv.propagate`` and note what it gathers."""
+
+    def __init__(self, conv: MessagePassing, calls: list[Call], matrices: _Matrices) -> None:
+        self.conv, self.calls, self.matrices = conv, calls, matrices
+        self.left, self.right = factors(conv)
+        sums = (GCNConv, SGConv, APPNP, ChebConv, GINConv, SAGEConv)
+        self.linear = type(conv) in sums and conv.aggr in ("add", "sum", "mean") and not conv.explain
+
+    def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
+        x = kwargs.get("x")
+        source = x[0] if isinstance(x, tuple) else x
+        if not isinstance(source, Tensor):
+            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
+        flat = source.detach().reshape(source.size(0), -1)
+        call = Call(self.left, self.right, flat, *(flat.new_zeros(0) for _ in range(3)))
+        self.calls.append(call)
+        if not self.linear:
+            return self._watched(call, edge_index, source, size, kwargs)
+        weight = kwargs.get("edge_weight", kwargs.get("norm"))
+        matrix, transposed = self.matrices.of(edge_index, weight, self.conv.aggr == "mean", source)
+        if not torch.is_grad_enabled():
+            return matrix @ source
+        return _Multiply.apply(_leaf(source), matrix, transposed, call)
+
+    def _watched(self, call: Call, edge_index: Tensor, source: Tensor, size: Any, kwargs: dict[str, Any]) -> Tensor:
+        if not torch.is_grad_enabled():
+            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
+        leaf = _leaf(source)
+        both = isinstance(kwargs["x"], tuple)
+        kwargs = {**kwargs, "x": (leaf, *kwargs["x"][1:]) if both else leaf}
+        out = type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
+        call.gathered = out.detach().reshape(out.size(0), -1)
+
+        def note(name: str) -> Callable[[Tensor], None]:
+            return lambda gradient: setattr(call, name, gradient.reshape(gradient.size(0), -1))
+
+        out.register_hook(note("gradient"))
+        leaf.register_hook(note("returned"))
+        return out
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x if x.requires_grad else x.detach().requires_grad_()
+
+
+def listen(model: nn.Module) -> list[Call]:
+    """Note every propagation of a private copy from now on, in a list that the caller clears before each pass.
+
+    Convolutions that sum or average multiply by a sparse matrix, which takes O(E) memory whatever the width.
+    """
+    calls: list[Call] = []
+    matrices = _Matrices()
+    for conv in list(model.modules()):
+        if isinstance(conv, MessagePassing) and conv.flow == "source_to_target":
+            conv.propagate = _Propagation(conv, calls, matrices)  # type: ignore[assignment]
+    return calls
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How strongly the residual answers to what the nodes gather in one propagation.
+
+    Attributes:
+        forward: Maps what is gathered to coordinates whose squares are costs ``[D, K]``.
+        backward: Maps gradients likewise ``[D, K]``.
+        weight: Curvature of each node ``[N]``.
+    """
+
+    forward: Tensor
+    backward: Tensor
+    weight: Tensor
+
+
+def metric_of(call: Call, probes: Tensor, right: Tensor, rank: int) -> Metric:
+    """Estimate the curvature of the loss in one propagation.
+
+    With random signs :math:`\\xi`, the mean of :math:`J^T \\xi \\xi^T J` is :math:`J^T J` (Hutchinson, 1990). It is
+    taken to be one matrix for all nodes times one number for each; the coordinates are the principal axes of the
+    messages.
+
+    Args:
+        call: The propagation.
+        probes: :math:`J^T \\xi` for m random :math:`\\xi` ``[m, N, D]``.
+        right: Factor of each message ``[N]``.
+        rank: Largest number K of coordinates.
+    """
+    flat = probes.reshape(-1, probes.size(-1)).double()
+    common = flat.T @ flat / flat.size(0)
+    trace = common.trace().clamp(min=torch.finfo(torch.float64).tiny)
+    weight = probes.square().sum((0, 2)) / (probes.size(0) * trace.to(probes.dtype))
+    values, axes = torch.linalg.eigh(common)
+    roots = values.clamp(min=float(values[-1]) * SMALLEST_SHARE).clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+    whiten, colour = (axes * roots) @ axes.T, (axes / roots) @ axes.T
+    sent = (call.message * right[:, None]).double()
+    _, main = torch.linalg.eigh(whiten @ (sent.T @ sent) @ whiten)
+    main = main[:, -rank:]
+    dtype = probes.dtype
+    return Metric((whiten @ main).to(dtype), (colour @ main).to(dtype), weight)

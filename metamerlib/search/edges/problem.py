@@ -1,0 +1,139 @@
+"""Search for edges: what a candidate is, where it begins, and how near its activations are to the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from metamerlib.graphs.edges import both_directions, pair_keys, undirected_pairs
+from metamerlib.graphs.edit import with_edges, with_features
+from metamerlib.probing.probe import Probe
+from metamerlib.probing.row_space import projected, row_space, sees_only
+from metamerlib.probing.target import Target
+from metamerlib.search.edges.messages import Call, listen
+from metamerlib.search.edges.relaxation import Relaxed
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a set of edges gives.
+
+    Attributes:
+        loss: :math:`L_{act}`.
+        objective: Squared residual, not divided by anything.
+        rows: Its share of every node ``[N]``; None where the layer's rows are not nodes.
+        calls: Propagations, with gradients of half the objective where these were asked for.
+        probes: Random combinations of the residual's gradients, for each propagation ``[m, N, D]``.
+    """
+
+    loss: float
+    objective: float
+    rows: Tensor | None
+    calls: list[Call]
+    probes: list[Tensor]
+
+
+@dataclass(frozen=True)
+class StructureProblem:
+    """Find edges whose activations equal the target; a candidate is a set of pairs ``[2, |E|]``.
+
+    Attributes:
+        probe: Records the layer of a private copy that notes its messages.
+        graph: The reference; x holds its coordinates in the row space of the first linear maps, if there is one.
+        target: What is matched.
+        start: Undirected edges where the search begins ``[2, |E|]``.
+        reference: Undirected edges of the reference ``[2, |E|]``.
+        lowest: Reference edges that the result holds at least.
+        highest: Reference edges that the result holds at most.
+        calls: List that the private copy fills on every pass.
+        plain: Records the same layer of a copy that notes nothing.
+    """
+
+    probe: Probe
+    graph: Data
+    target: Target
+    start: Tensor
+    reference: Tensor
+    lowest: int
+    highest: int
+    calls: list[Call]
+    plain: Probe
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes N."""
+        return int(self.graph.x.size(0))
+
+    @cached_property
+    def known(self) -> Tensor:
+        """Sorted keys of the reference's edges ``[|E|]``."""
+        return pair_keys(self.reference, self.num_nodes).sort().values
+
+    def relaxed(self) -> Relaxed:
+        """Return the layer as a function of real edge weights."""
+        return Relaxed(self.plain, self.graph)
+
+    def look(self, pairs: Tensor) -> Look:
+        """Run the model on a set of edges ``[2, |E|]``."""
+        with torch.no_grad():
+            residual, plain = self._residual(pairs)
+        return self._look(residual, plain, [])
+
+    def look_closely(self, pairs: Tensor, probes: int = 0, generator: torch.Generator | None = None) -> Look:
+        """Run the model on a set of edges, and backwards.
+
+        Args:
+            pairs: Undirected edges ``[2, |E|]``.
+            probes: Number m of random combinations of the residual.
+            generator: Source of their signs.
+        """
+        residual, plain = self._residual(pairs)
+        if not residual.requires_grad:
+            return self._look(residual, plain, [])
+        seen = []
+        for _ in range(probes):
+            signs = torch.randint(0, 2, residual.shape, generator=generator).to(residual) * 2 - 1
+            residual.backward(signs, retain_graph=True)
+            seen.append([call.gradient for call in self.calls])
+        residual.backward(residual.detach())
+        return self._look(residual.detach(), plain, [torch.stack(rows) for rows in zip(*seen, strict=True)])
+
+    def _residual(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls.clear()
+        candidate = with_edges(self.graph, both_directions(pairs))
+        residual, plain = self.target.residual(self.probe(candidate, complete=False), 1)
+        return residual[0], plain[0]
+
+    def _look(self, residual: Tensor, plain: Tensor, probes: list[Tensor]) -> Look:
+        each = residual.square().sum(1)
+        rows = self.target.at_nodes(each, self.num_nodes)
+        loss = float(plain.square().sum() / self.target.activation.square().sum())
+        return Look(loss, float(each.sum()), rows, list(self.calls), probes)
+
+
+def structure_problem(
+    probe: Probe, reference: Data, target: Target, start: Tensor, bounds: tuple[int, int]
+) -> StructureProblem:
+    """Set up the search for edges.
+
+    Args:
+        probe: Records the layer of the model as it was given.
+        reference: The reference graph, simple and undirected.
+        target: What is matched.
+        start: Undirected edges where the search begins ``[2, |E|]``.
+        bounds: Reference edges that the result holds at least and at most.
+    """
+    space = row_space(probe.model, reference.x.size(1))
+    small, graph = probe.copy(), with_edges(reference, reference.edge_index)
+    if space is not None:
+        x = space.coordinates(reference.x)
+        if sees_only(probe, space, [(g, x) for g in (graph, with_edges(graph, both_directions(start)))]):
+            small, graph = projected(probe, space), with_features(graph, x)
+    plain = small.copy()
+    return StructureProblem(
+        small, graph, target, start, undirected_pairs(reference), *bounds, listen(small.model), plain
+    )

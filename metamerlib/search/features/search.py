@@ -1,0 +1,109 @@
+"""Search for real features on fixed edges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from metamerlib.checks import check_solver
+from metamerlib.graphs.edit import with_features
+from metamerlib.probing.probe import Probe
+from metamerlib.probing.target import Target
+from metamerlib.search.features.adam import Adam
+from metamerlib.search.features.graduated import solve_graduated
+from metamerlib.search.features.lbfgs import LBFGS
+from metamerlib.search.features.problem import FeatureProblem, feature_problem
+from metamerlib.search.features.starts import feature_starts
+from metamerlib.search.loop import Solution, Solver, solve
+from metamerlib.search.metamer import Outcome
+from metamerlib.search.request import Request
+
+SOLVERS: dict[str, Solver] = {"lbfgs": LBFGS(), "adam": Adam()}
+
+
+MAX_STEPS = 2000
+
+
+def check(request: Request, graph: Data) -> None:
+    """Raise unless the request can be met: no option for edges or ones, a known solver, a fitting slope."""
+    for name in ("budget", "max_overlap"):
+        if getattr(request, name) is not None:
+            raise ValueError(f"{name} limits edges or ones, but real features have neither; drop {name}")
+    choose_solver(request.solver, request.slope)
+
+
+def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outcome:
+    """Find real features of the free rows whose activations are the target's.
+
+    Args:
+        probe: Records the matched layer.
+        graph: The reference.
+        target: What is matched.
+        request: The caller's wishes.
+    """
+    free = request.free_nodes
+    solver, name = choose_solver(request.solver, request.slope)
+    starts = feature_starts(graph, free, request.start, request.num_restarts, request.seed)
+    limits = {"max_steps": request.max_steps or MAX_STEPS, "rtol": request.rtol, "stall_rtol": request.stall_rtol}
+    problem, solution = _solve(probe, graph, target, starts, free, solver, limits)
+    best = int(torch.nan_to_num(solution.loss, nan=torch.inf).argmin())
+    settings = request.settings(
+        values="continuous", solver=name, max_steps=limits["max_steps"],
+        start="given" if isinstance(request.start, Tensor) else request.start or "moments",
+        row_space=None if problem.space is None else problem.space.rank,
+    )  # fmt: skip
+    return Outcome(
+        graph=_with_rows(graph, problem.features(solution.position[best], best), free),
+        start=_with_rows(graph, starts[best], free),
+        status=solution.status,
+        steps=solution.steps,
+        history=_history(solution, best),
+        settings=settings,
+    )
+
+
+def _solve(
+    probe: Probe,
+    graph: Data,
+    target: Target,
+    starts: Tensor,
+    free: Tensor | None,
+    solver: Solver,
+    limits: dict[str, Any],
+) -> tuple[FeatureProblem, Solution]:
+    """Run Adam on the features and the plain residual, any other solver on all that makes it fast."""
+    if isinstance(solver, Adam):
+        problem = feature_problem(probe, graph, target, starts, free, reduce=False)
+        problem = replace(problem, target=replace(target, active=None))
+        return problem, solve(problem, solver, **limits)
+    problem = feature_problem(probe, graph, target, starts, free, reduce=True)
+    return problem, solve_graduated(problem, solver, **limits)
+
+
+def choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, str]:
+    """Return the solver of that name (or the one given) and its name, or raise where it does not fit the slope."""
+    check_solver(solver, SOLVERS)
+    if isinstance(solver, str):
+        name = ("lbfgs" if slope is None else "adam") if solver == "auto" else solver
+        chosen = SOLVERS[name]
+    else:
+        chosen, name = solver, repr(solver)
+    if slope is not None and not isinstance(chosen, Adam):
+        raise ValueError(f"slope is no gradient of a function, and {name} searches along lines; use solver='adam'")
+    return chosen, name
+
+
+def _with_rows(graph: Data, rows: Tensor, free: Tensor | None) -> Data:
+    x = rows if free is None else graph.x.index_copy(0, free, rows)
+    return with_features(graph, x).clone()
+
+
+def _history(solution: Solution, best: int) -> pd.DataFrame:
+    losses = solution.losses[:, best].numpy()
+    table = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "seconds": solution.seconds})
+    return table[~solution.relaxed.numpy()].reset_index(drop=True)

@@ -1,0 +1,128 @@
+"""Find a metamer of a graph."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.checks import check_device, check_graph, check_model, check_nodes, check_options
+from metamerlib.graphs.edit import with_features
+from metamerlib.models.calling import Forward
+from metamerlib.probing.probe import Probe, Recording
+from metamerlib.probing.target import Target
+from metamerlib.search.metamer import Metamer, assemble
+from metamerlib.search.request import Request
+from metamerlib.search.spaces import kind_of
+
+
+def find_metamer(
+    model: nn.Module,
+    graph: Data,
+    *,
+    layer: int | str | nn.Module,
+    vary: str = "features",
+    values: Any = None,
+    nodes: Any = None,
+    free_nodes: Any = None,
+    start: str | Tensor | Data | None = None,
+    budget: int | None = None,
+    max_overlap: float | None = None,
+    ones: str = "graph",
+    solver: Any = "auto",
+    slope: float | None = None,
+    forward: Forward | None = None,
+    max_steps: int | None = None,
+    rtol: float = 1e-4,
+    stall_rtol: float | None = None,
+    num_restarts: int = 1,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+) -> Metamer:
+    """Find another graph with the activations of ``graph`` at one layer.
+
+    .. math:: L_{act} = \\sum_{v \\in S} \\|h'_v - h_v\\|^2 / \\sum_{v \\in S} \\|h_v\\|^2
+
+    (Xu et al., 2025, arXiv 2510.17378). The model, its mode, gradients and buffers, and the graph are left
+    as they were.
+
+    Args:
+        model: Any torch model of graphs.
+        graph: The reference: x ``[N, F]``, edge_index ``[2, E]``, optional edge_weight ``[E]`` and batch.
+        layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name; ``"act:0"`` is the first
+            call of a module that is called several times.
+        vary: What may differ: features, structure (simple undirected edges) or both.
+        values: What is admissible. Features: continuous, or binary with the reference's number of ones. Edges:
+            binary with the reference's number of edges, or weighted (real weights >= 0). Both: a pair of these.
+        nodes: Matched nodes S: indices or a mask; None for all.
+        free_nodes: Nodes whose features may differ; None for all.
+        start: moments (default: each feature's mean plus its standard deviation times noise), frequencies
+            (default for binary features: ones drawn with each feature's frequency), reference, or features
+            ``[N, F]``. Edges: erdos-renyi (default), configuration (the same degrees, which then stay), reference,
+            or a graph.
+        budget: Largest number of edge flips, each exchanged edge costing two; for edges.
+        max_overlap: Share of the reference's edges, or ones of binary features, that may stay.
+        ones: Where the number of ones is kept, graph or node; for binary features.
+        solver: lbfgs (fast: row-space coordinates, one-sided residual, graduated leak where it stalls), adam
+            (as in the paper: all features, plain residual), auto (lbfgs), or a solver object. For binary
+            features: swaps (fast, auto) or ste (as in the paper). For edges: swaps (auto, O(E) memory), ste (dense),
+            or prbcd (of PyTorch Geometric).
+        slope: Gradient of dead ReLU units in place of zero, for models whose pre-activation is out of reach;
+            needs adam, since it is not the gradient of a function.
+        forward: Replaces the call ``model(x, edge_index[, edge_weight][, batch])`` by
+            ``forward(model, graph) -> Tensor``.
+        max_steps: Largest number of evaluations of loss and gradient (default 2000; ste 300).
+        rtol: Converged when :math:`L_{act}` is at most this.
+        stall_rtol: Stalled when the best loss falls by less than this share within 50 steps.
+        num_restarts: Number of starts, run at once as a disjoint union; the best is returned.
+        seed: Seed of the starts.
+        device: Where to run; None leaves everything where it is.
+
+    Returns:
+        The best metamer found; its ``status`` says how the search ended.
+
+    Raises:
+        TypeError: If an argument has the wrong type or dtype.
+        ValueError: If an argument is out of range or unknown, or the layer cannot be matched.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> graph = ml.load_graph("karate")
+        >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
+        >>> metamer = ml.find_metamer(model, graph, layer=1)
+        >>> metamer.status
+        'converged'
+    """
+    began = time.perf_counter()
+    check_graph(graph)
+    check_device(device)
+    graph = with_features(graph, graph.x.detach())
+    kind = kind_of(vary, values)
+    check_options(ones, rtol, stall_rtol, max_steps, num_restarts, slope)
+    matched, free = (check_nodes(*a, graph.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
+    if device is not None:
+        graph = graph.clone().to(device)
+    matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
+    request = Request(
+        values, free, start, budget, max_overlap, ones, solver, slope, max_steps, rtol, stall_rtol, num_restarts, seed
+    )
+    kind.check(request, graph)
+    probe = Probe(model, layer, forward=forward, slope=slope)
+    if device is not None:
+        probe.model.to(device)
+    check_model(probe.model, graph)
+    recording = probe.check(graph)
+    target = Target.of(recording, _rows_to_match(matched, recording, graph))
+    outcome = kind.search(probe, graph, target, request)
+    outcome.settings.update(vary=vary, device=str(graph.x.device))
+    return assemble(probe, target, graph, outcome, free_nodes=free, began=began)
+
+
+def _rows_to_match(nodes: Tensor | None, recording: Recording, graph: Data) -> Tensor | None:
+    rows = recording.activation.size(0)
+    if nodes is not None and rows != graph.x.size(0):
+        raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes; drop nodes")
+    return nodes

@@ -1,0 +1,161 @@
+"""Find a metamer for each of many graphs, all at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from metamerlib.checks import check_device, check_model, check_options
+from metamerlib.graphs.collection import check_graphs
+from metamerlib.graphs.edit import with_features
+from metamerlib.models.calling import Forward
+from metamerlib.probing.probe import Probe
+from metamerlib.probing.target import Target
+from metamerlib.search.each import Ending, solve_each, solve_each_graduated
+from metamerlib.search.features.adam import Adam
+from metamerlib.search.features.many_problem import ManyProblem, many_problem
+from metamerlib.search.features.search import MAX_STEPS, choose_solver
+from metamerlib.search.features.starts import graph_starts
+from metamerlib.search.loop import Solver
+from metamerlib.search.metamer import Metamer, Outcome, assemble
+
+
+def find_metamers(
+    model: nn.Module,
+    graphs: Sequence[Data],
+    *,
+    layer: int | str | nn.Module,
+    start: str | Sequence[Tensor] | None = None,
+    solver: Any = "auto",
+    slope: float | None = None,
+    forward: Forward | None = None,
+    max_steps: int | None = None,
+    rtol: float = 1e-4,
+    stall_rtol: float | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+) -> list[Metamer]:
+    """Find real features with the activations of each graph at one layer, graphs of like size in one batch.
+
+    Each batch is a disjoint union with an objective, a line search, an end and a status for each graph, so that
+    no result depends on the other graphs but through the start. Where an activation has one row per graph
+    (after pooling), that row is matched, else all nodes are.
+
+    Args:
+        model: Any torch model of graphs, node-level or graph-level.
+        graphs: The references, with features x ``[n, F]`` of one width F; their sizes may differ.
+        layer: As for :func:`metamerlib.find_metamer`; pool and head are those of a graph-level
+            :class:`metamerlib.GNN`.
+        start: moments (default: mean plus standard deviation times noise of each feature over the nodes of
+            all graphs, since within one graph a feature may be constant), reference, or a list of features
+            ``[n, F]``.
+        solver: lbfgs, adam, auto or a solver object, as for :func:`metamerlib.find_metamer`.
+        slope: Gradient of dead ReLU units in place of zero; needs adam.
+        forward: Replaces the call ``model(x, edge_index[, edge_weight][, batch])``.
+        max_steps: Largest number of evaluations of loss and gradient of each graph (default 2000).
+        rtol: Converged when a graph's own :math:`L_{act}` is at most this.
+        stall_rtol: Stalled when a graph's best loss falls by less than this share within 50 steps.
+        seed: Seed of the starts.
+        device: Where to run; None leaves everything where it is.
+
+    Returns:
+        One metamer for each graph, in their order; ``seconds`` is the time of the whole call.
+
+    Raises:
+        TypeError: If an argument has the wrong type or dtype; an entry of a list is named.
+        ValueError: If an argument is out of range, a target is zero, or the model couples the graphs.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> graphs = [ml.load_graph("karate"), ml.csbm.sample(num_nodes=50, num_features=34)]
+        >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2, pool="sum")
+        >>> [metamer.status for metamer in ml.find_metamers(model, graphs, layer="pool")]
+        ['converged', 'converged']
+    """
+    began = time.perf_counter()
+    check_graphs(graphs)
+    check_device(device)
+    check_options("graph", rtol, stall_rtol, max_steps, 1, slope)
+    chosen, name = choose_solver(solver, slope)
+    graphs = [with_features(graph, graph.x.detach()) for graph in graphs]
+    if device is not None:
+        graphs = [graph.clone().to(device) for graph in graphs]
+    starts = graph_starts(graphs, start, seed)
+    probe = Probe(model, layer, forward=forward, slope=slope)
+    if device is not None:
+        probe.model.to(device)
+    check_model(probe.model, graphs[0])
+    targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
+    limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}
+    solved: dict[int, tuple[ManyProblem, Ending]] = {}
+    for group in of_like_size([graph.x.size(0) for graph in graphs]):
+        some, wanted, begins = [graphs[i] for i in group], [targets[i] for i in group], [starts[i] for i in group]
+        problem, endings = _solve(probe, some, wanted, begins, chosen, limits)
+        solved |= {i: (problem, ending) for i, ending in zip(group, endings, strict=True)}
+    settings = {"vary": "features", "values": "continuous", "solver": name, "slope": slope, "seed": seed, **limits}
+    settings |= {"start": start if isinstance(start, str) else "moments" if start is None else "given"}
+    settings |= {"graphs": len(graphs), "device": str(starts[0].device)}
+    metamers = []
+    for place, (graph, target, begin) in enumerate(zip(graphs, targets, starts, strict=True)):
+        problem, ending = solved[place]
+        own = {"row_space": None if problem.space is None else problem.space.rank, "place": place}
+        found = with_features(graph, problem.features(ending.position, begin)).clone()
+        outcome = _outcome(found, with_features(graph, begin).clone(), ending, settings | own)
+        metamers.append(assemble(probe, target, graph, outcome, free_nodes=None, began=began))
+    seconds = time.perf_counter() - began
+    return [replace(metamer, seconds=seconds) for metamer in metamers]
+
+
+def of_like_size(sizes: Sequence[int]) -> list[list[int]]:
+    """Return the places of graphs in groups whose sizes differ by a factor of two at most, as padding wastes the rest.
+
+    Example:
+        >>> of_like_size([30, 5, 8, 20])
+        [[1, 2], [3, 0]]
+    """
+    groups: list[list[int]] = []
+    for place in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if not groups or sizes[place] > 2 * sizes[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(place)
+    return groups
+
+
+def _target(probe: Probe, graph: Data, place: int) -> Target:
+    try:
+        if place == 0:
+            return Target.of(probe.check(graph), None)
+        with torch.no_grad():
+            return Target.of(probe(graph), None)
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(f"graphs[{place}]: {error}") from error
+
+
+def _solve(
+    probe: Probe,
+    graphs: Sequence[Data],
+    targets: Sequence[Target],
+    starts: Sequence[Tensor],
+    solver: Solver,
+    limits: dict[str, Any],
+) -> tuple[ManyProblem, list[Ending]]:
+    """Run Adam on the features and the plain residual, any other solver on all that makes it fast."""
+    if isinstance(solver, Adam):
+        plain = [replace(target, active=None) for target in targets]
+        problem = many_problem(probe, graphs, plain, starts, reduce=False)
+        return problem, solve_each(problem, solver, **limits | {"max_steps": [limits["max_steps"]] * len(graphs)})
+    problem = many_problem(probe, graphs, targets, starts, reduce=True)
+    return problem, solve_each_graduated(problem, solver, **limits)
+
+
+def _outcome(graph: Data, start: Data, ending: Ending, settings: dict[str, Any]) -> Outcome:
+    table = pd.DataFrame({"step": range(1, ending.steps + 1), "loss": ending.losses.numpy(), "seconds": ending.seconds})
+    history = table[~ending.relaxed.numpy()].reset_index(drop=True)
+    return Outcome(graph, start, ending.status, ending.steps, history, settings)

@@ -1,0 +1,27 @@
+import torch
+
+from metamerlib.report import trained_models
+from metamerlib.report.trained_models import trained_model
+from tests.helpers.graphs import rings_and_stars
+
+
+def test_trained_graph_classifiers_are_kept_under_graphs_seed_and_pooling(tmp_path, monkeypatch):
+    monkeypatch.setattr(trained_models, "project_root", lambda: tmp_path)
+    graphs = rings_and_stars(10)
+    for graph in graphs:
+        graph.x, graph.num_classes = graph.x.float(), 2
+    options = dict(hidden_channels=4, epochs=3)
+    model, share = trained_model("gcn", graphs, seed=0, **options)
+    again, same_share = trained_model("gcn", graphs, seed=0, **options)
+    assert share == same_share and torch.equal(model.head.weight, again.head.weight) and not model.training
+    trained_model("gcn", graphs, seed=0, pool="mean", **options)
+    trained_model("gcn", graphs[:-1], seed=0, **options)
+    assert len(list(tmp_path.rglob("*.pt"))) == 3
+
+
+def test_untrained_graph_classifiers_are_drawn_under_the_seed():
+    graphs = rings_and_stars(10)
+    for graph in graphs:
+        graph.x, graph.num_classes = graph.x.float(), 2
+    (one, share), (other, _) = (trained_model("gin", graphs, seed=seed, epochs=0) for seed in (0, 1))
+    assert 0 <= share <= 1 and not torch.equal(one.head.weight, other.head.weight)
