@@ -20,7 +20,7 @@ from metamerlib.checks import check_choice, check_graph
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
-from metamerlib.probing.row_space import projected, row_space, sees_only
+from metamerlib.probing.reduce import reduced, to_float64
 
 _HALVINGS = 200
 
@@ -142,7 +142,7 @@ def activation_spectrum(
         forward: Replaces the default call, as in :func:`metamerlib.find_metamer`.
     """
     probe = Probe(model, layer, forward=forward)
-    wide = _double(graph)
+    wide = to_float64(graph)
     probe.model.double()
     h = probe.check(wide).activation
     covariance = _covariance(probe, wide)
@@ -151,21 +151,15 @@ def activation_spectrum(
     return Spectrum(values.clamp(min=0), weights * h.numel() / probes, float(h.square().sum()))
 
 
-def _double(graph: Data) -> Data:
-    wide = with_features(graph, graph.x.detach().double())
-    if graph.edge_weight is not None:
-        wide.edge_weight = graph.edge_weight.double()
-    return wide
-
-
 def _covariance(probe: Probe, graph: Data) -> Callable[[Tensor], Tensor]:
     """Return the product of the activations' covariance with a vector ``[rows * d_k]``."""
     share = graph.x.mean(0)
     variance = share * (1 - share)
-    space, x = row_space(probe.model, graph.x.size(1)), graph.x
+    small = reduced(probe, [graph])
+    probe, x = small.probe, small.graphs[0].x
     spread: Tensor | None = None
-    if space is not None and sees_only(probe, space, [(graph, space.coordinates(x))]):
-        probe, x, table = projected(probe, space), space.coordinates(x), space.basis * space.scale
+    if small.space is not None:
+        table = small.space.basis * small.space.scale
         spread = table.T @ (variance[:, None] * table)
     x = x.requires_grad_()
     h = probe(with_features(graph, x), complete=False).activation

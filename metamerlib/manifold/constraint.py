@@ -7,7 +7,6 @@ changes nothing.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +21,9 @@ from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.models.calling import Forward, call
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe, Recording
+from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
 from metamerlib.probing.relu import SignPattern
-from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
+from metamerlib.probing.row_space import RowSpace
 from metamerlib.probing.target import Target, by_copy
 
 METHODS = ["auto", "dense", "matrix-free"]
@@ -168,7 +168,7 @@ def match_constraint(
     check_graph(reference)
     check_device(device)
     matched, free = (check_nodes(*a, reference.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
-    graph = _double(reference, device or reference.x.device)
+    graph = to_float64(reference, device)
     matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
     probe = Probe(model, layer, forward=forward or call)
     probe.model.double()
@@ -179,40 +179,13 @@ def match_constraint(
     if matched is not None and rows != graph.x.size(0):
         raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes; drop nodes")
     whole, reference = probe, graph
-    space = row_space(probe.model, graph.x.size(1))
-    if space is not None and space.rank < graph.x.size(1):
-        space = RowSpace(space.basis, torch.ones_like(space.scale))
-        seen = [(g, space.coordinates(g.x)) for g in (graph, _elsewhere(graph))]
-        space = space if sees_only(probe, space, seen) else None
-    else:
-        space = None
-    if space is not None:
-        probe, graph = projected(probe, space), with_features(graph, space.coordinates(graph.x))
+    small = reduced(probe, [graph, elsewhere(graph)], orthonormal=True, smaller=True)
+    probe, graph, space = small.probe, small.graphs[0], small.space
     graph, rows_matched, rows_free = _cropped(probe, graph, matched, free)
     target = Target.of(probe(graph, complete=False), rows_matched)
     made = Constraint(probe, graph, target, rows_free, space, whole, reference, matched, free, method)
-    _check_gradient(made)
+    check_gradient(probe.name, lambda u: made._record(u[None]).activation, made.visible(made.base))
     return made
-
-
-def _check_gradient(constraint: Constraint) -> None:
-    u = constraint.visible(constraint.base).requires_grad_()
-    name = constraint.probe.name
-    h = constraint._record(u[None]).activation
-    if not h.requires_grad or torch.autograd.grad(h.sum(), u, allow_unused=True)[0] is None:
-        raise ValueError(f"layer {name!r} has no gradient to the features; choose a layer that depends on them")
-
-
-def _double(graph: Data, device: str | torch.device) -> Data:
-    def convert(value: Tensor) -> Tensor:
-        return (value.double() if value.is_floating_point() else value).detach().to(device)
-
-    return copy.copy(graph).apply(convert)
-
-
-def _elsewhere(graph: Data) -> Data:
-    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return with_features(graph, graph.x + (graph.x.std(correction=0) + 1e-3) * noise.to(graph.x))
 
 
 def _cropped(
@@ -221,7 +194,7 @@ def _cropped(
     """Return the ball round matched and free nodes on which the matched activations are the same, or everything."""
     if nodes is None or free is None:
         return graph, nodes, free
-    places = [graph, _elsewhere(graph)]
+    places = [graph, elsewhere(graph)]
     with torch.no_grad():
         wanted = [probe(g, complete=False).activation[nodes] for g in places]
     inside = torch.zeros(graph.x.size(0), dtype=torch.bool, device=graph.x.device)

@@ -22,8 +22,7 @@ from metamerlib.manifold.subgraphs import restricted, select, subgraph
 from metamerlib.models.calling import Forward, call
 from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe, plain_activation
-from metamerlib.probing.reduce import elsewhere, to_float64
-from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
+from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
 
 MEMORY = 2**30
 
@@ -194,7 +193,7 @@ def prepare(
     chosen = check_nodes("nodes", nodes, num_nodes)
     probe = Probe(model, layer, forward=forward or call)
     probe.model.double()
-    graph = to_float64(graph, device or graph.x.device)
+    graph = to_float64(graph, device)
     if device is not None:
         probe.model.to(device)
     check_model(probe.model, graph)
@@ -203,32 +202,14 @@ def prepare(
         raise ValueError(f"layer {probe.name!r} has {whole.size(0)} rows, not one for each of the {num_nodes} nodes")
     if not torch.isfinite(whole).all():
         raise ValueError(f"layer {probe.name!r} outputs NaN or infinite entries; check the model's weights")
-    probe, graph = _in_coordinates(probe, graph)
-    _check_gradient(probe, graph)
+    small = reduced(probe, [graph, elsewhere(graph)], orthonormal=True, smaller=True)
+    probe, graph = small.probe, small.graphs[0]
+    check_gradient(probe.name, lambda x: plain_activation(probe, with_features(graph, x)), graph.x)
     reach = find_reach(probe, graph)
     derivative = _elementwise(probe, graph) if pre_activation else None
     local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, None, memory)
     chosen = torch.arange(num_nodes) if chosen is None else chosen
     return _localised(local), chosen.to(graph.x.device)
-
-
-def _check_gradient(probe: Probe, graph: Data) -> None:
-    x = graph.x.clone().requires_grad_()
-    h = plain_activation(probe, with_features(graph, x))
-    reached = h.requires_grad and torch.autograd.grad(h.sum(), x, allow_unused=True)[0] is not None
-    if not reached:
-        raise ValueError(f"layer {probe.name!r} has no gradient to the features; choose a layer that depends on them")
-
-
-def _in_coordinates(probe: Probe, graph: Data) -> tuple[Probe, Data]:
-    """Restrict the features to orthonormal directions that the model sees, if it reads them linearly."""
-    space = row_space(probe.model, graph.x.size(1))
-    if space is None or space.rank == graph.x.size(1):
-        return probe, graph
-    space = RowSpace(space.basis, torch.ones_like(space.scale))
-    if not sees_only(probe, space, [(g, space.coordinates(g.x)) for g in (graph, elsewhere(graph))]):
-        return probe, graph
-    return projected(probe, space), with_features(graph, space.coordinates(graph.x))
 
 
 def _elementwise(probe: Probe, graph: Data) -> nn.Module | None:

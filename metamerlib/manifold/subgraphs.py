@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from metamerlib.graphs.edges import contains
 from metamerlib.manifold.receptive_field import Members, incoming
-from metamerlib.models.convolutions import WEIGHTED_SUM
+from metamerlib.models.convolutions import sums_neighbours
 from metamerlib.models.propagation import Multiply, SparsePropagation, to_csr
 from metamerlib.probing.probe import Probe
 
@@ -80,7 +80,7 @@ def restricted(probe: Probe, graph: Data) -> Probe:
     """Return a probe whose convolutions remember the weights of the whole graph."""
     twin = probe.copy()
     for conv in twin.model.modules():
-        if type(conv) in WEIGHTED_SUM and conv.aggr in ("add", "sum", "mean") and conv.flow == "source_to_target":
+        if sums_neighbours(conv):
             conv.propagate = Restricted(conv, conv.aggr == "mean")  # type: ignore[assignment]
     with torch.no_grad():
         twin(graph, complete=False)

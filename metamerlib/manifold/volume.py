@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import GCNConv, SGConv
 
 from metamerlib.checks import check_positive
 from metamerlib.manifold.dimension import rank_of, singular_values
 from metamerlib.manifold.jacobians import MEMORY, LocalModel, NodeJacobian, prepare
 from metamerlib.manifold.subgraphs import restricted, stand_in_of
 from metamerlib.models.calling import Forward
+from metamerlib.models.convolutions import row_of
 
 
 def log_volume_change(
@@ -143,13 +143,14 @@ def split_linear(
     local, chosen = prepare(model, graph, 1, nodes, forward=None, dtype=None, memory=MEMORY, device=device)
     block = local.plain.module
     conv: Any = block.conv
-    if type(conv) not in (GCNConv, SGConv) or not isinstance(block.norm, nn.Identity):
+    row = row_of(conv)
+    if row is None or not row.product or not isinstance(block.norm, nn.Identity):
         raise ValueError(
             f"the first layer is {block}; only gcn and sgc without a norm split, others have no closed form"
         )
     weight = conv.lin.weight
     stand_in = stand_in_of(restricted(local.plain, local.graph))
-    lengths = stand_in.row_norms(chosen, conv.K if isinstance(conv, SGConv) else 1)
+    lengths = stand_in.row_norms(chosen, row.hops(conv))
     strength = singular_values(weight)
     full = rank_of(strength, (weight.size(0), local.num_features)) == weight.size(0)
     weights = float(-strength.log().sum()) if full else math.inf

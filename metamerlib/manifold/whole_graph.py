@@ -11,7 +11,6 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import GCNConv, SGConv
 
 from metamerlib.checks import check_positive
 from metamerlib.graphs.edit import with_features
@@ -19,6 +18,7 @@ from metamerlib.manifold.dimension import gap_after, rank_of, singular_values
 from metamerlib.manifold.jacobians import LocalModel, prepare
 from metamerlib.manifold.subgraphs import restricted, stand_in_of
 from metamerlib.models.calling import Forward
+from metamerlib.models.convolutions import row_of
 from metamerlib.models.gnn import Layer
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import plain_activation
@@ -84,7 +84,8 @@ def _factors(local: LocalModel) -> tuple[Tensor, Tensor] | None:
     if local.derivative is None or not isinstance(block, Layer):
         return None
     conv: Any = block.conv
-    if type(conv) not in (GCNConv, SGConv):
+    row = row_of(conv)
+    if row is None or not row.product:
         return None
     with torch.no_grad():
         z = local.plain(local.graph, complete=False).pre_activation
@@ -93,8 +94,7 @@ def _factors(local: LocalModel) -> tuple[Tensor, Tensor] | None:
     _check(local.reach.num_nodes**2, "the matrix P", local.memory)
     twin = restricted(local.plain, local.graph)
     once, weight = stand_in_of(twin).dense(), conv.lin.weight
-    powers = conv.K if isinstance(conv, SGConv) else 1
-    spread = torch.linalg.matrix_power(once, powers)
+    spread = torch.linalg.matrix_power(once, row.hops(conv))
     moved = spread @ (local.graph.x @ weight.T)
     if not agree(moved - moved.mean(0), z - z.mean(0)):
         return None

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.graphs.collection import check_graphs
-from metamerlib.graphs.edit import with_features
 from metamerlib.graphs.refinement import row_classes
 from metamerlib.metrics import features, matching, structure
 from metamerlib.metrics.cycles import count_ratio, cycle_counts
@@ -32,7 +31,7 @@ from metamerlib.metrics.spectrum import clustering_distance, degree_distance, sp
 from metamerlib.metrics.verdict import is_metamer
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe, Recording
-from metamerlib.probing.row_space import projected, row_space, sees_only
+from metamerlib.probing.reduce import reduced
 
 if TYPE_CHECKING:
     from metamerlib.search.metamer import Metamer
@@ -141,13 +140,8 @@ def _as_the_model_sees(probe: Probe, metamer: Metamer) -> tuple[Probe, Data]:
 
     Hundreds of forward passes on r coordinates instead of F features give the same null, sooner.
     """
-    reference = metamer.reference
-    space = row_space(probe.model, reference.num_features)
-    if space is not None:
-        graphs = [(graph, space.coordinates(graph.x)) for graph in (reference, metamer.start)]
-        if sees_only(probe, space, graphs, complete=True):
-            return projected(probe, space), with_features(*graphs[0])
-    return probe, reference
+    small = reduced(probe, [metamer.reference, metamer.start], complete=True)
+    return small.probe, small.graphs[0]
 
 
 def _check_others(others: Sequence[Data], metamer: Metamer) -> None:

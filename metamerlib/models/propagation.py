@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import APPNP, GCNConv, MessagePassing
 
-from metamerlib.models.convolutions import WEIGHTED_SUM
+from metamerlib.models.convolutions import sums_neighbours
 
 
 class Multiply(torch.autograd.Function):
@@ -91,9 +91,7 @@ def fix_structure(model: nn.Module) -> nn.Module:
         model: A private copy; it is changed in place and returned.
     """
     for conv in list(model.modules()):
-        if type(conv) not in WEIGHTED_SUM or conv.aggr not in ("add", "sum", "mean"):
-            continue
-        if conv.flow != "source_to_target" or conv.explain or conv._message_forward_hooks:
+        if not sums_neighbours(conv) or conv.explain or conv._message_forward_hooks:
             continue
         if isinstance(conv, GCNConv | APPNP):
             conv.cached = True

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GINConv, MessagePassing, SAGEConv
 
 from metamerlib.models.calling import call
-from metamerlib.models.convolutions import CONVOLUTIONS, WEIGHTLESS
+from metamerlib.models.convolutions import CONVOLUTIONS, weightless_kinds
 from metamerlib.models.gnn import GNN
 from metamerlib.probing.probe import Probe
 
@@ -94,7 +94,7 @@ class Relaxed(nn.Module):
         if strange or not convs:
             raise ValueError(
                 f"{', '.join(strange) or 'this model'} has no edge weights that could be relaxed; let the model's "
-                f"forward take edge_weight, use {[c.__name__ for c in WEIGHTLESS]}, or solver='swaps'"
+                f"forward take edge_weight, use {[c.__name__ for c in weightless_kinds()]}, or solver='swaps'"
             )
         for conv in convs:
             conv.propagate = _Weighted(conv, self.weights)
@@ -120,6 +120,6 @@ class Relaxed(nn.Module):
 
 
 def _relaxable(conv: MessagePassing) -> bool:
-    if type(conv) not in WEIGHTLESS or conv.flow != "source_to_target":
+    if type(conv) not in weightless_kinds() or conv.flow != "source_to_target":
         return False
     return not isinstance(conv, SAGEConv | GINConv) or conv.aggr in ("add", "sum", "mean")
