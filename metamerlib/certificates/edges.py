@@ -18,12 +18,12 @@ from metamerlib.search.edges.starts import edge_start
 
 
 def edge_bits(graph: Data, *, degrees: bool = False) -> float:
-    """Count the bits that a simple graph with as many nodes and edges carries.
+    r"""Count the bits that a simple graph with as many nodes and edges carries.
 
-    Free edges: :math:`\\log_2 \\binom{N (N - 1) / 2}{|E|}`. At fixed degrees d, the asymptotic number of graphs
-    (Bender and Canfield, 1978; McKay and Wormald, 1991) with :math:`\\lambda = \\sum_v d_v (d_v - 1) / 4 |E|`,
+    Free edges: :math:`\log_2 \binom{N (N - 1) / 2}{|E|}`. At fixed degrees d, the asymptotic number of graphs
+    (Bender and Canfield, 1978; McKay and Wormald, 1991) with :math:`\lambda = \sum_v d_v (d_v - 1) / 4 |E|`,
 
-    .. math:: \\frac{(2 |E|)!}{|E|! \\, 2^{|E|} \\prod_v d_v!} \\, e^{-\\lambda - \\lambda^2}
+    .. math:: \frac{(2 |E|)!}{|E|! \, 2^{|E|} \prod_v d_v!} \, e^{-\lambda - \lambda^2}
 
     Args:
         graph: Simple and undirected.

@@ -40,18 +40,18 @@ class Spectrum(NamedTuple):
 
 
 def expected_loss(bits: float, spectrum: Spectrum) -> float:
-    """Estimate the least :math:`L_{act}` among :math:`2^R` random inputs.
+    r"""Estimate the least :math:`L_{act}` among :math:`2^R` random inputs.
 
-    Source and codebook are both :math:`N(0, \\mathrm{diag}(\\lambda))`. With the Lagrange multiplier s,
+    Source and codebook are both :math:`N(0, \mathrm{diag}(\lambda))`. With the Lagrange multiplier s,
 
     .. math::
-        R = \\sum_j \\tfrac12 \\ln(1 + 2 s \\lambda_j) - \\frac{s \\lambda_j}{(1 + 2 s \\lambda_j)^2}, \\quad
-        D = \\sum_j \\frac{\\lambda_j}{1 + 2 s \\lambda_j} + \\frac{\\lambda_j}{(1 + 2 s \\lambda_j)^2}
+        R = \sum_j \tfrac12 \ln(1 + 2 s \lambda_j) - \frac{s \lambda_j}{(1 + 2 s \lambda_j)^2}, \quad
+        D = \sum_j \frac{\lambda_j}{1 + 2 s \lambda_j} + \frac{\lambda_j}{(1 + 2 s \lambda_j)^2}
 
     (in nats), the random-coding exponent of squared error for a Gaussian codebook (Dembo and Kontoyiannis,
-    IEEE Trans. Inf. Theory 48, 2002). No bits give :math:`D = 2 \\sum_j \\lambda_j`, two independent draws; many
-    bits give the reverse water-filling of Shannon, :math:`D_j = \\min(\\theta, \\lambda_j)` with
-    :math:`\\theta = 1 / 2 s`, where equal :math:`\\lambda` fall as :math:`2^{-2 R / d}`.
+    IEEE Trans. Inf. Theory 48, 2002). No bits give :math:`D = 2 \sum_j \lambda_j`, two independent draws; many
+    bits give the reverse water-filling of Shannon, :math:`D_j = \min(\theta, \lambda_j)` with
+    :math:`\theta = 1 / 2 s`, where equal :math:`\lambda` fall as :math:`2^{-2 R / d}`.
 
     Args:
         bits: R, in bits.
@@ -92,12 +92,12 @@ def log2_binomial(n: float, k: float) -> float:
 
 
 def feature_bits(graph: Data, ones: str = "graph") -> float:
-    """Count the bits that binary features with the graph's number of ones carry.
+    r"""Count the bits that binary features with the graph's number of ones carry.
 
     Args:
         graph: Features of zeros and ones ``[N, F]``.
-        ones: graph: :math:`\\log_2 \\binom{N F}{\\#ones}`; node: :math:`\\sum_v \\log_2 \\binom{F}{\\#ones_v}`;
-            column: :math:`\\sum_f \\log_2 \\binom{N}{\\#ones_f}`, where each feature also keeps its frequency.
+        ones: graph: :math:`\log_2 \binom{N F}{\#ones}`; node: :math:`\sum_v \log_2 \binom{F}{\#ones_v}`;
+            column: :math:`\sum_f \log_2 \binom{N}{\#ones_f}`, where each feature also keeps its frequency.
 
     Example:
         >>> import metamerlib as ml
@@ -126,10 +126,10 @@ def activation_spectrum(
     seed: int = 0,
     forward: Forward | None = None,
 ) -> Spectrum:
-    """Estimate the variances of the activations when every bit is drawn with its column's frequency.
+    r"""Estimate the variances of the activations when every bit is drawn with its column's frequency.
 
-    The model is linearised at the reference, J its Jacobian: the covariance is :math:`J \\Sigma J^T` with
-    :math:`\\Sigma = diag(p_f (1 - p_f))` in every row. Units that are off at the reference drop out. The spectrum
+    The model is linearised at the reference, J its Jacobian: the covariance is :math:`J \Sigma J^T` with
+    :math:`\Sigma = diag(p_f (1 - p_f))` in every row. Units that are off at the reference drop out. The spectrum
     comes by stochastic Lanczos quadrature (Ubaru, Chen and Saad, 2017), one product with the covariance a step.
 
     Args:

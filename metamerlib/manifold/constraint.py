@@ -153,7 +153,13 @@ def match_constraint(
     """Check the input, and set up the equation of a match on a private float64 copy.
 
     Args:
-        model, reference, layer, nodes, free_nodes, forward, device: As for :func:`metamerlib.find_metamer`.
+        model: As for :func:`metamerlib.find_metamer`.
+        reference: As for :func:`metamerlib.find_metamer`.
+        layer: As for :func:`metamerlib.find_metamer`.
+        nodes: As for :func:`metamerlib.find_metamer`.
+        free_nodes: As for :func:`metamerlib.find_metamer`.
+        forward: As for :func:`metamerlib.find_metamer`.
+        device: As for :func:`metamerlib.find_metamer`.
         method: auto (dense where the Jacobian is small), dense or matrix-free.
         dtype: None or torch.float64.
 

@@ -46,9 +46,9 @@ def correct(
     linear: Linearisation | None = None,
     max_rounds: int = _CORRECTIONS,
 ) -> Correction:
-    """Apply least-norm Gauss-Newton corrections until features match.
+    r"""Apply least-norm Gauss-Newton corrections until features match.
 
-    .. math:: x \\leftarrow x - J^+ r(x)
+    .. math:: x \leftarrow x - J^+ r(x)
 
     with r the one-sided residual, so that units which the reference silences need only stay silent. J is
     computed anew whenever the error falls too slowly with the old one.

@@ -46,20 +46,26 @@ def farthest_metamer(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> Metamer:
-    """Search for the metamer that is farthest from its reference among those of no larger norm.
+    r"""Search for the metamer that is farthest from its reference among those of no larger norm.
 
-    .. math:: \\min_{X'} \\langle X', X \\rangle \\quad \\text{subject to} \\quad
-        h_S(X') = h_S(X), \\; \\|X'\\|_F \\le \\|X\\|_F
+    .. math:: \min_{X'} \langle X', X \rangle \quad \text{subject to} \quad
+        h_S(X') = h_S(X), \; \|X'\|_F \le \|X\|_F
 
     over the free features. Without a bound there is none: null spaces are unbounded. On the sphere of equal norms,
-    where the minimum lies, the distance and the cosine say the same, :math:`\\|X' - X\\|^2 = 2 \\|X\\|^2 (1 - \\cos)`.
+    where the minimum lies, the distance and the cosine say the same, :math:`\|X' - X\|^2 = 2 \|X\|^2 (1 - \cos)`.
     Each step goes towards the minimum over the ball on the tangent space, which is known in closed form, as far as
     least-norm corrections bring it back (and all the way for a linear model); the search is local.
 
     Args:
         model: Any torch model of graphs; a private copy is converted to float64.
         start: A graph, which is its own reference, or a metamer to begin with.
-        layer, nodes, free_nodes, method, forward, dtype, device: As for :func:`metamerlib.walk`.
+        layer: As for :func:`metamerlib.walk`.
+        nodes: As for :func:`metamerlib.walk`.
+        free_nodes: As for :func:`metamerlib.walk`.
+        method: As for :func:`metamerlib.walk`.
+        forward: As for :func:`metamerlib.walk`.
+        dtype: As for :func:`metamerlib.walk`.
+        device: As for :func:`metamerlib.walk`.
         max_steps: Largest number of steps.
         tolerance: Largest relative error.
 
@@ -109,7 +115,27 @@ def several_metamers(
     and with those before it, at a norm of at most the reference's; see :func:`farthest_metamer`.
 
     Args:
-        model, graph, layer, nodes, free_nodes, max_steps, tolerance, method, forward, dtype, device: As for
+        model: As for
+            :func:`farthest_metamer`.
+        graph: As for
+            :func:`farthest_metamer`.
+        layer: As for
+            :func:`farthest_metamer`.
+        nodes: As for
+            :func:`farthest_metamer`.
+        free_nodes: As for
+            :func:`farthest_metamer`.
+        max_steps: As for
+            :func:`farthest_metamer`.
+        tolerance: As for
+            :func:`farthest_metamer`.
+        method: As for
+            :func:`farthest_metamer`.
+        forward: As for
+            :func:`farthest_metamer`.
+        dtype: As for
+            :func:`farthest_metamer`.
+        device: As for
             :func:`farthest_metamer`.
         count: Number of metamers.
         seed: Seed of the starts.

@@ -176,7 +176,12 @@ def prepare(
     """Check the input, and set a private float64 copy of a model up for Jacobians.
 
     Args:
-        model, graph, layer, nodes, forward, device: As for :func:`metamerlib.find_metamer`.
+        model: As for :func:`metamerlib.find_metamer`.
+        graph: As for :func:`metamerlib.find_metamer`.
+        layer: As for :func:`metamerlib.find_metamer`.
+        nodes: As for :func:`metamerlib.find_metamer`.
+        forward: As for :func:`metamerlib.find_metamer`.
+        device: As for :func:`metamerlib.find_metamer`.
         dtype: None or torch.float64.
         memory: Bytes that the Jacobians of a chunk may take.
         pre_activation: Whether to differentiate z where h is an elementwise function of it.

@@ -44,7 +44,11 @@ def sample_log_volume(
     being taken, apart from the choice of epsilon.
 
     Args:
-        model, graph, layer, forward, device: As for :func:`metamerlib.metamer_dimension`.
+        model: As for :func:`metamerlib.metamer_dimension`.
+        graph: As for :func:`metamerlib.metamer_dimension`.
+        layer: As for :func:`metamerlib.metamer_dimension`.
+        forward: As for :func:`metamerlib.metamer_dimension`.
+        device: As for :func:`metamerlib.metamer_dimension`.
         node: v.
         noise: sigma; small against the curvature of the activation.
         nearness: epsilon over sigma times the smallest singular value; small for the formula to hold.

@@ -60,12 +60,16 @@ def join(
 
     Args:
         model: Any torch model of graphs; a private copy is converted to float64.
-        first, second: Metamers of the same reference, layer, nodes and free nodes; both are corrected first.
+        first: Metamers of the same reference, layer, nodes and free nodes; both are corrected first.
+        second: Metamers of the same reference, layer, nodes and free nodes; both are corrected first.
         points: Number of steps on the line where none has to be repeated.
         largest_gap: Largest distance of successive points, in spacings of the line.
         max_points: Largest number of points.
         tolerance: Largest relative error.
-        method, forward, dtype, device: As for :func:`metamerlib.walk`.
+        method: As for :func:`metamerlib.walk`.
+        forward: As for :func:`metamerlib.walk`.
+        dtype: As for :func:`metamerlib.walk`.
+        device: As for :func:`metamerlib.walk`.
 
     Returns:
         The path; where it is blocked it ends at the last point that was reached.

@@ -51,9 +51,9 @@ def plane_slice(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> PlaneSlice:
-    """Evaluate the relative error on a plane through a graph, spanned by a tangent and a normal direction.
+    r"""Evaluate the relative error on a plane through a graph, spanned by a tangent and a normal direction.
 
-    .. math:: e(a, b) = \\|h_S(X + a t + b n) - h_S(X)\\| / \\|h_S(X)\\|
+    .. math:: e(a, b) = \|h_S(X + a t + b n) - h_S(X)\| / \|h_S(X)\|
 
     The normal direction is made orthogonal to the tangent one, and both are made unit vectors. With
     differences of metamers as directions the plane contains these metamers.
@@ -67,9 +67,12 @@ def plane_slice(
         normal: The same for the second direction; None for a random one, projected on to the normal space.
         extent: Largest offset in both directions, or one for each, in units of the features.
         resolution: R, number of offsets in each direction.
-        nodes, free_nodes: As for :func:`metamerlib.find_metamer`.
+        nodes: As for :func:`metamerlib.find_metamer`.
+        free_nodes: As for :func:`metamerlib.find_metamer`.
         seed: Seed of random directions.
-        forward, dtype, device: As for :func:`metamerlib.tangent_basis`.
+        forward: As for :func:`metamerlib.tangent_basis`.
+        dtype: As for :func:`metamerlib.tangent_basis`.
+        device: As for :func:`metamerlib.tangent_basis`.
 
     Raises:
         ValueError: If the directions do not fit or span no plane, or an argument is out of range.

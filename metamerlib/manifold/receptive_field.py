@@ -103,7 +103,8 @@ def incoming(nodes: Tensor, begin: Tensor, degree: Tensor) -> tuple[Tensor, Tens
 
     Args:
         nodes: ``[M]``.
-        begin, degree: First edge and number of edges of each target ``[N]``.
+        begin: First edge and number of edges of each target ``[N]``.
+        degree: First edge and number of edges of each target ``[N]``.
 
     Returns:
         Position in ``nodes`` and number of each edge.

@@ -64,9 +64,9 @@ def tangent_basis(
     memory: int = MEMORY,
     device: str | torch.device | None = None,
 ) -> TangentBasis:
-    """Compute an orthonormal basis of the null space of the Jacobian of the matched activations.
+    r"""Compute an orthonormal basis of the null space of the Jacobian of the matched activations.
 
-    .. math:: T = \\{v : J v = 0\\}, \\quad J = \\partial h_S / \\partial X_{free}
+    .. math:: T = \{v : J v = 0\}, \quad J = \partial h_S / \partial X_{free}
 
     where the rank of J is locally constant, T is the tangent space of the manifold of metamers at the graph. For
     a ReLU layer, units that are off bind nothing. J is decomposed by SVD in float64, in orthonormal coordinates
@@ -135,7 +135,14 @@ def project_to_tangent(
     by LSQR with products of J and its transpose only, so that whole graphs fit.
 
     Args:
-        model, graph, layer, nodes, free_nodes, forward, dtype, device: As for :func:`tangent_basis`.
+        model: As for :func:`tangent_basis`.
+        graph: As for :func:`tangent_basis`.
+        layer: As for :func:`tangent_basis`.
+        nodes: As for :func:`tangent_basis`.
+        free_nodes: As for :func:`tangent_basis`.
+        forward: As for :func:`tangent_basis`.
+        dtype: As for :func:`tangent_basis`.
+        device: As for :func:`tangent_basis`.
         direction: Change of the free features ``[n, F]``.
         method: matrix-free, dense (SVD of J), or auto.
         tolerance: Least-squares equations are solved to this share of ``J v``.

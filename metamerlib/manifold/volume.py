@@ -41,7 +41,23 @@ def log_volume_change(
     dimension and the volume is infinite; ``active`` leaves such units out.
 
     Args:
-        model, graph, layer, nodes, forward, dtype, memory, tolerance, device: As for
+        model: As for
+            :func:`metamerlib.metamer_dimension`.
+        graph: As for
+            :func:`metamerlib.metamer_dimension`.
+        layer: As for
+            :func:`metamerlib.metamer_dimension`.
+        nodes: As for
+            :func:`metamerlib.metamer_dimension`.
+        forward: As for
+            :func:`metamerlib.metamer_dimension`.
+        dtype: As for
+            :func:`metamerlib.metamer_dimension`.
+        memory: As for
+            :func:`metamerlib.metamer_dimension`.
+        tolerance: As for
+            :func:`metamerlib.metamer_dimension`.
+        device: As for
             :func:`metamerlib.metamer_dimension`.
 
     Returns:
@@ -95,7 +111,7 @@ def _linear(matrix: Tensor, jacobian: NodeJacobian, tolerance: float | None) -> 
 
 
 def log_slope(function: nn.Module, z: Tensor) -> Tensor:
-    """Return :math:`\\log|f'(z)|` entry by entry, minus infinity where the derivative is zero.
+    r"""Return :math:`\log|f'(z)|` entry by entry, minus infinity where the derivative is zero.
 
     Example:
         >>> log_slope(nn.ELU(), torch.tensor([-800.0, 2.0])).tolist()
@@ -123,7 +139,9 @@ def split_linear(
 
     Args:
         model: A :class:`metamerlib.GNN` whose convolution is gcn or sgc, without norm in its first layer.
-        graph, nodes, device: As for :func:`metamerlib.metamer_dimension`.
+        graph: As for :func:`metamerlib.metamer_dimension`.
+        nodes: As for :func:`metamerlib.metamer_dimension`.
+        device: As for :func:`metamerlib.metamer_dimension`.
 
     Returns:
         One row per node: node, weights (first term) and aggregation (second term).

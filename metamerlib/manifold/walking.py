@@ -99,12 +99,15 @@ def walk(
         direction: random (a random direction, carried along: it is projected anew at every step), away (away
             from the reference), or a change of the free features ``[n, F]``, carried along.
         invisible: Whether to use directions that the first linear maps cannot see, where every step is exact.
-        nodes, free_nodes: As for :func:`metamerlib.find_metamer`; a metamer has its own.
+        nodes: As for :func:`metamerlib.find_metamer`; a metamer has its own.
+        free_nodes: As for :func:`metamerlib.find_metamer`; a metamer has its own.
         tolerance: Largest relative error.
         keep_every: Keep every k-th position, and the last.
         seed: Seed of the random direction.
         method: auto, dense or matrix-free, see :func:`metamerlib.project_to_tangent`.
-        forward, dtype, device: As for :func:`metamerlib.tangent_basis`.
+        forward: As for :func:`metamerlib.tangent_basis`.
+        dtype: As for :func:`metamerlib.tangent_basis`.
+        device: As for :func:`metamerlib.tangent_basis`.
 
     Returns:
         The walk; its ``status`` says whether it took all steps.

@@ -45,7 +45,12 @@ def whole_graph_dimension(
     only small graphs allow.
 
     Args:
-        model, graph, layer, forward, dtype, device: As for :func:`metamerlib.metamer_dimension`.
+        model: As for :func:`metamerlib.metamer_dimension`.
+        graph: As for :func:`metamerlib.metamer_dimension`.
+        layer: As for :func:`metamerlib.metamer_dimension`.
+        forward: As for :func:`metamerlib.metamer_dimension`.
+        dtype: As for :func:`metamerlib.metamer_dimension`.
+        device: As for :func:`metamerlib.metamer_dimension`.
         memory: Bytes that the largest matrix may take.
         tolerance: Singular values at or below this times the largest one count as zero; None for LAPACK's.
 

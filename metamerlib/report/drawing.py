@@ -34,7 +34,8 @@ def draw_graph_pair(
     """Draw two graphs side by side on the same node positions; edges that only one has stand out.
 
     Args:
-        reference, metamer: edge_index arrays [2, E], either or both directions of each edge.
+        reference: edge_index arrays [2, E], either or both directions of each edge.
+        metamer: edge_index arrays [2, E], either or both directions of each edge.
         colours: of the reference's nodes, values [N] (one shared scale) or RGB in 0 to 1 [N, 3].
         metamer_colours: of the metamer's nodes, by default the same.
         positions: [N, 2], by default a layout of the reference.
@@ -77,9 +78,13 @@ def draw_matrix_pair(
     """Draw two matrices [N, F] as images on one diverging scale round zero.
 
     Args:
-        reference, metamer: the matrices.
+        reference: the matrices.
+        metamer: the matrices.
         limit: value at both ends of the scale, by default the largest magnitude in either matrix.
-        titles, row_label, column_label, value_label: texts.
+        titles: texts.
+        row_label: texts.
+        column_label: texts.
+        value_label: texts.
     """
     matrices = [np.asarray(matrix, dtype=float) for matrix in (reference, metamer)]
     largest = max(float(np.nanmax(np.abs(matrix))) for matrix in matrices)
@@ -102,7 +107,8 @@ def draw_activation_scatter(
     """Draw every activation of the metamer against the reference's; a metamer lies on the diagonal.
 
     Args:
-        reference, metamer: activations of the same shape.
+        reference: activations of the same shape.
+        metamer: activations of the same shape.
         max_points: beyond so many entries, counts in a grid replace points.
         ax: axes to draw on, by default new ones.
     """
@@ -135,7 +141,8 @@ def draw_cosine_histogram(
     """Draw how alike features and activations are, row by row, beside two baselines for features.
 
     Args:
-        features, activations: cosines [N] of each node's row in reference and metamer; NaN for zero rows.
+        features: cosines [N] of each node's row in reference and metamer; NaN for zero rows.
+        activations: cosines [N] of each node's row in reference and metamer; NaN for zero rows.
         start: cosines [N] of the reference's features with the start's.
         shuffled: cosines [N] of the metamer's features with shuffled rows of the reference's.
         ax: axes to draw on, by default new ones.

@@ -132,7 +132,8 @@ def publish_figure(
         caption: text under the figure.
         alt: what a person who cannot see the figure needs to know.
         columns: what each column of `data` holds, with its unit.
-        notebook, table: paths of the notebook that draws it, and of the result table (or tables) it draws.
+        notebook: paths of the notebook that draws it, and of the result table (or tables) it draws.
+        table: paths of the notebook that draws it, and of the result table (or tables) it draws.
 
     Returns:
         Path of the files without their suffix.

@@ -30,7 +30,8 @@ def claim(id: str, text: str, effect: float, low: float, high: float, verdict: s
         id: permanent name of the claim.
         text: the claim, in words that make the sign of `effect` plain.
         effect: its size; NaN only where the verdict is "not tested".
-        low, high: ends of its interval; NaN where there is none.
+        low: ends of its interval; NaN where there is none.
+        high: ends of its interval; NaN where there is none.
         verdict: "reproduces", "does not", "depends" or "not tested".
 
     >>> row = claim("depth", "the match rises with depth", 0.1234, 0.1, 0.15, "reproduces")

@@ -80,7 +80,8 @@ def trained_model(
         architecture: convolution, or `package.module:factory`; see `models.build_model`.
         graph: Data with labels and a training mask, or a list of labelled graphs.
         seed: seed of the training, and of the split of a list of graphs without masks.
-        hidden_channels, num_layers: shape of a model of ours.
+        hidden_channels: shape of a model of ours.
+        num_layers: shape of a model of ours.
         epochs: 0 gives the model untrained, with the seed's fresh parameters.
         pool: pooling of a model of ours that classifies graphs: sum (the default for lists) or mean.
 
