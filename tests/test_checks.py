@@ -11,8 +11,17 @@ from metamerlib.checks import (
     check_graph,
     check_model,
     check_nodes,
+    check_options,
     check_positive,
+    check_solver,
 )
+from metamerlib.search.bits.ste import BitSTE
+from metamerlib.search.bits.swaps import BitSwaps
+from metamerlib.search.edges.prbcd import PRBCD
+from metamerlib.search.edges.ste import EdgeSTE
+from metamerlib.search.edges.swaps import EdgeSwaps
+from metamerlib.search.features.adam import Adam
+from metamerlib.search.features.lbfgs import LBFGS
 
 
 def graph(**changes):
@@ -129,3 +138,45 @@ def test_devices_must_exist():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"device 'cuda' cannot be used here; choose 'cpu' or None"):
             check_device("cuda")
+
+
+def test_a_solver_must_move_what_may_vary():
+    class Own:
+        def iterate(self, problem):
+            yield from ()
+
+    check_solver(Own(), ["swaps"], moves="bits")
+    check_solver(LBFGS(), ["lbfgs"], moves="features")
+    with pytest.raises(TypeError, match=r"LBFGS is a solver that moves features.*moves bits; choose one of \['auto'"):
+        check_solver(LBFGS(), ["swaps"], moves="bits")
+    with pytest.raises(TypeError, match="have a method iterate, got int"):
+        check_solver(3, ["swaps"], moves="bits")
+
+
+KINDS = {
+    ("features", "continuous"): (LBFGS(), Adam()),
+    ("features", "binary"): (BitSwaps(), BitSTE()),
+    ("structure", "binary"): (EdgeSwaps(), EdgeSTE(), PRBCD()),
+}
+
+
+@pytest.mark.parametrize("vary, values", [*KINDS, ("structure", "weighted")])
+def test_solvers_of_other_kinds_are_refused_before_any_computing(vary, values):
+    def forward(model, graph):
+        raise AssertionError("computed")
+
+    path = graph(x=torch.eye(3), edge_index=torch.tensor([[0, 1], [1, 0]]))
+    own = KINDS["features", "continuous"] if values == "weighted" else KINDS[vary, values]
+    for solver in [solver for solvers in KINDS.values() for solver in solvers if solver not in own]:
+        with pytest.raises(TypeError, match=f"{type(solver).__name__} is a solver that moves"):
+            ml.find_metamer(
+                torch.nn.Linear(3, 2), path, layer="", vary=vary, values=values, solver=solver, forward=forward
+            )
+
+
+def test_options_are_checked_one_by_one():
+    check_options()
+    with pytest.raises(ValueError, match="slope must be positive"):
+        check_options(slope=-1.0)
+    with pytest.raises(TypeError):
+        check_options("graph")

@@ -20,18 +20,18 @@ PARAMETERS = {"profile": "full", "store": "results"}
 
 
 def computing_part(notebook: Any) -> Any:
-    """Cut a notebook down to what computes points: code down to the last `records.compute`, without figures."""
+    """Cut a notebook down to what computes points: code down to the last cell tagged `points`, without figures."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    places = [place for place, cell in enumerate(code) if "records.compute(" in cell.source]
+    places = [place for place, cell in enumerate(code) if "points" in cell.metadata.get("tags", [])]
     if not places:
-        raise BuildError("no cell of this notebook calls records.compute, so there is nothing to share out")
+        raise BuildError("no cell of this notebook is tagged `points`, so there is nothing to share out")
     kept = code[: places[-1] + 1]
     notebook.cells = [cell for place, cell in enumerate(kept) if place in places or not _draws(cell)]
     return notebook
 
 
 def _draws(cell: Any) -> bool:
-    return "publish_figure(" in cell.source or "figure" in cell.metadata.get("mystnb", {})
+    return "figure" in cell.metadata.get("mystnb", {})
 
 
 def compute_shard(name: str, words: list[str]) -> Path:

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_graph, check_model
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.row_space import row_space, sees_only
 from metamerlib.probing.target import Target
@@ -57,9 +58,10 @@ def nullspace_metamer(
     check_graph(graph)
     graph = with_features(graph, graph.x.detach())
     probe = Probe(model, model if layer is None else layer, forward=forward)
-    check_model(probe.model, graph)
+    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
     num_features = graph.x.size(1)
     target = Target.of(probe.check(graph), None)
+    examine(probe, graph, features=False)
     space = row_space(probe.model, num_features)
     start = with_features(graph, feature_starts(graph, None, "moments", 1, seed)[0])
     if space is not None and space.rank == num_features:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
+from torch_geometric.nn import MessagePassing
 
 from metamerlib.graphs.edit import sort_edges
-from metamerlib.graphs.refinement import combine_classes, edge_classes, initial_colours, refine
+from metamerlib.graphs.refinement import combine_classes, counted_attributes, edge_classes, initial_colours, refine
+from metamerlib.models.calling import Forward, call, private_copy
 
 MOST_PAIRS = 2_000_000  # pairs looked at one by one, in the smallest buckets; of other buckets they are drawn
 
@@ -24,6 +27,12 @@ PATIENCE = 20  # rounds of random switches without progress
 
 
 CHUNK = 2_000_000  # pairs held at once
+
+
+EXACT = {torch.float64: 1e-9}  # largest relative difference of activations that are equal; others are rounded anew
+
+
+ROUNDED = 1e-4
 
 
 @dataclass(frozen=True)
@@ -146,14 +155,20 @@ def switch_metamer(
     seed: int = 0,
     *,
     degrees: bool = False,
+    model: nn.Module | None = None,
+    forward: Forward | None = None,
 ) -> Data:
     """Exchange edges of a graph so that no message passing of some depth can see it.
 
     A switch takes edges (a, b), (c, d) of four distinct nodes where (a, d), (c, b) are no edges, and puts these in
     their place. If a and c share their colour after T rounds of refinement, and b and d too, then all colours up to
     round T + 1 stay, and with them every activation of up to T hops; T + 1 hops for convolutions that use no degrees
-    (GAT, GATv2, SAGE, GIN). A layer makes one hop, SGC and APPNP K, Cheb K - 1. The first colours are the features;
-    edge attributes and weights count, and only edges with equal ones are exchanged. Switches chain.
+    (GAT, GATv2, SAGE, GIN). A layer makes one hop, SGC and APPNP K, Cheb K - 1. Switches chain.
+
+    The first colours are all attributes of nodes: features, positions, types, encodings, the graph of a batch. Every
+    attribute of edges counts too, weights and types among them, and only edges with equal ones in both directions are
+    exchanged. Not counted are y, edge_label and masks, which go with their nodes and slots, and attributes that are
+    no tensors. All stay as they are: an encoding that was computed from the edges is not computed anew.
 
     Args:
         graph: simple undirected graph, both directions of every edge stored.
@@ -162,13 +177,17 @@ def switch_metamer(
         seed: seed of the choice of switches.
         degrees: take degrees into the first colours. Then T rounds give T + 1 hops for every convolution, and
             more switches than T + 1 rounds without.
+        model: checked, if given: every node's outputs of all its modules, in float64 on a private copy, are the same
+            on both graphs up to rounding.
+        forward: replaces the default call, ``forward(model, graph) -> Tensor``.
 
     Returns:
         The switched graph: same nodes, features and degrees; edge_index sorted, its attributes beside it, and the
         number of switches made as ``num_switches``.
 
     Raises:
-        ValueError: if no switch is admissible, the graph is not simple and undirected, or a number is out of range.
+        ValueError: if no switch is admissible, the graph is not simple and undirected, a number is out of range, or
+            the model tells the two graphs apart.
 
     Example:
         >>> import metamerlib as ml
@@ -182,16 +201,86 @@ def switch_metamer(
     slots, _ = _slots(graph, rounds, degrees)
     found, made = _chain(slots, num_switches, np.random.default_rng(seed))
     if made == 0:
-        depth = "any number of rounds" if rounds is None else f"{rounds} rounds"
-        raise ValueError(
-            f"this graph of {slots.num_nodes} nodes and {len(slots.source) // 2} edges admits no switch that "
-            f"keeps its colours over {depth}: take fewer rounds, or two copies of the graph, "
-            "metamerlib.exact.lifts.double(graph), in which every edge admits one"
-        )
+        raise ValueError(_no_switch(graph, slots, rounds))
     result = copy.copy(graph)
     result.edge_index = torch.from_numpy(np.stack([found.source, found.target])).to(graph.edge_index.device)
     result.num_switches = made
-    return sort_edges(result)
+    result = sort_edges(result)
+    if model is not None:
+        check_same(model, graph, result, forward=forward)
+    return result
+
+
+def _no_switch(graph: Data, slots: _Slots, rounds: int | None) -> str:
+    """Say that no switch is admissible, and what was counted."""
+    depth = "any number of rounds" if rounds is None else f"{rounds} rounds"
+    counted = [name for names in counted_attributes(graph) for name in names if name != "x"]
+    told = f"; {', '.join(counted)} counted too, delete what the model does not read" if counted else ""
+    return (
+        f"this graph of {slots.num_nodes} nodes and {len(slots.source) // 2} edges admits no switch that "
+        f"keeps its colours over {depth}: take fewer rounds, or two copies of the graph, "
+        f"metamerlib.exact.lifts.double(graph), in which every edge admits one{told}"
+    )
+
+
+def check_same(model: nn.Module, one: Data, other: Data, *, forward: Forward | None = None) -> None:
+    """Raise unless a model, in float64 on a private copy, gives every node the same outputs on two graphs.
+
+    Args:
+        model: any torch model of graphs; every module's output with a row for each node is compared.
+        one: a graph of N nodes.
+        other: a graph of as many.
+        forward: replaces the default call, ``forward(model, graph) -> Tensor``.
+
+    Raises:
+        ValueError: with the module and the largest difference; or if the model fails, or calls other modules.
+    """
+    first, second = (_node_outputs(model, graph, forward) for graph in (one, other))
+    if [name for name, _ in first] != [name for name, _ in second]:
+        raise ValueError("the model calls other modules on the switched graph, so that nothing can be compared")
+    worst, where = 0.0, ""
+    for (name, wanted), (_, got) in zip(first, second, strict=True):
+        gap = float((got - wanted).norm()) if got.shape == wanted.shape else float("inf")
+        allowed = EXACT.get(wanted.dtype, ROUNDED) * float(wanted.norm())
+        if not gap <= allowed and not gap <= worst:
+            worst, where = gap, name
+    if where:
+        raise ValueError(
+            f"the model tells the switched graph apart: {where} differs by {worst:.2g} (norm over the "
+            "nodes) in float64. It reads more than colours tell (labels, masks, more hops than rounds, cycles, "
+            "the order of edges); use rounds=None, keep what it reads as an attribute, or another model"
+        )
+
+
+def _node_outputs(model: nn.Module, graph: Data, forward: Forward | None) -> list[tuple[str, Tensor]]:
+    """Return the outputs that have a row for each node, and the model's own output, in the order of their calls."""
+    twin, num_nodes, seen = private_copy(model).double(), graph.num_nodes, []
+    ambiguous = num_nodes in (graph.num_edges, 2 * graph.num_edges)  # then rows of other modules may be edges
+
+    def note(name: str, always: bool) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            outputs = output if isinstance(output, tuple | list) else [output]
+            for part in [part for part in outputs if isinstance(part, Tensor) and part.is_floating_point()]:
+                if module is twin or (part.dim() and part.size(0) == num_nodes and (always or not ambiguous)):
+                    seen.append((name or "the model's output", part.detach().clone()))
+
+        return hook
+
+    for name, module in twin.named_modules():
+        module.register_forward_hook(note(name, isinstance(module, MessagePassing)))
+    exact = copy.copy(graph)
+    for name, value in graph.to_dict().items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            exact[name] = value.double()
+    try:
+        with torch.no_grad():
+            note("the output", True)(twin, (), (forward or call)(twin, exact))
+    except Exception as error:  # a foreign model may fail in any way
+        raise ValueError(
+            f"the model fails on {graph} in float64: {type(error).__name__}: {error}; pass forward= if it is called "
+            "in another way, or leave out model="
+        ) from error
+    return seen
 
 
 def _slots(graph: Data, rounds: int | None, degrees: bool) -> tuple[_Slots, Tensor]:

@@ -50,8 +50,30 @@ def combine_classes(*classes: Tensor) -> Tensor:
     return joint
 
 
+def counted_attributes(graph: Data) -> tuple[list[str], list[str]]:
+    """Name the attributes of nodes and of edges that tell them apart: all tensors but labels and masks.
+
+    Not counted are ``y``, ``edge_label`` and every name that ends in ``_mask``, which models are scored by and do not
+    read, and attributes that are no tensors or belong to the whole graph.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> counted_attributes(ml.load_graph("les-miserables"))
+        (['x'], ['edge_weight'])
+    """
+    tables = [
+        name
+        for name, value in graph.to_dict().items()
+        if isinstance(value, Tensor) and name not in ("y", "edge_index", "edge_label") and not name.endswith("_mask")
+    ]
+    edges = [name for name in tables if graph.is_edge_attr(name)]
+    return [name for name in tables if name not in edges and graph.is_node_attr(name)], edges
+
+
 def initial_colours(graph: Data, *, degrees: bool = False) -> Tensor:
-    """Colour the nodes ``[N]`` by their features (one colour without features), with ``degrees`` by degree too.
+    """Colour the nodes ``[N]`` by their features and other attributes, with ``degrees`` by degree too.
+
+    Without attributes there is one colour; :func:`counted_attributes` says which count.
 
     Example:
         >>> import metamerlib as ml
@@ -59,18 +81,17 @@ def initial_colours(graph: Data, *, degrees: bool = False) -> Tensor:
         tensor([1, 0, 0, 0, 0, 1, 0, 0, 0, 0])
     """
     num_nodes = graph.num_nodes or 0
-    colours = graph.edge_index.new_zeros(num_nodes) if graph.x is None else row_classes(graph.x)[0]
+    tables = [row_classes(graph[name])[0] for name in counted_attributes(graph)[0]]
+    colours = combine_classes(*tables) if tables else graph.edge_index.new_zeros(num_nodes)
     if degrees:
         colours = combine_classes(colours, graph.edge_index[1].bincount(minlength=num_nodes))
     return colours
 
 
 def edge_classes(graph: Data) -> Tensor | None:
-    """Number the edges ``[E]`` by their weights and attributes; None where there are none."""
-    tables = [table for table in (graph.edge_attr, graph.edge_weight) if table is not None]
-    if not tables:
-        return None
-    return combine_classes(*(row_classes(table)[0] for table in tables))
+    """Number the edges ``[E]`` by their weights, types and other attributes; None where there are none."""
+    tables = [row_classes(graph[name])[0] for name in counted_attributes(graph)[1]]
+    return combine_classes(*tables) if tables else None
 
 
 def refine_once(

@@ -180,7 +180,7 @@ def match_constraint(
     probe.model.double()
     if device is not None:
         probe.model.to(device)
-    check_model(probe.model, graph)
+    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
     rows = probe.check(graph).activation.size(0)
     if matched is not None and rows != graph.x.size(0):
         raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes; drop nodes")

@@ -201,7 +201,7 @@ def prepare(
     graph = to_float64(graph, device)
     if device is not None:
         probe.model.to(device)
-    check_model(probe.model, graph)
+    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
     whole = probe.check(graph).activation
     if whole.size(0) != num_nodes:
         raise ValueError(f"layer {probe.name!r} has {whole.size(0)} rows, not one for each of the {num_nodes} nodes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -219,7 +220,13 @@ class GNN(nn.Module):
 
 
 def build_model(
-    architecture: str, graph: Data, *, hidden_channels: int = 64, num_layers: int = 2, pool: str | None = None
+    architecture: str,
+    graph: Data,
+    *,
+    hidden_channels: int = 64,
+    num_layers: int = 2,
+    pool: str | None = None,
+    **options: Any,
 ) -> nn.Module:
     """Build a classifier by name: of the nodes of a graph, or with pooling of graphs.
 
@@ -230,6 +237,7 @@ def build_model(
         hidden_channels: Width of the hidden layers of a :class:`GNN`.
         num_layers: Depth of a :class:`GNN`.
         pool: Pooling of a :class:`GNN`; None for a node classifier.
+        **options: Further keywords of :class:`GNN`, such as act, residual or norm; not for a factory.
 
     Example:
         >>> import metamerlib as ml
@@ -238,6 +246,8 @@ def build_model(
     """
     module, _, factory = architecture.partition(":")
     if factory:
+        if options:
+            raise ValueError(f"{architecture!r} builds its own model, so it takes no {', '.join(options)}")
         return getattr(importlib.import_module(module), factory)(graph)
     return GNN(
         conv=architecture,
@@ -246,4 +256,5 @@ def build_model(
         out_channels=graph.num_classes,
         num_layers=num_layers,
         pool=pool,
+        **options,
     )

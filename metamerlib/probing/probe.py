@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.models.calling import Forward, call, private_copy
+from metamerlib.models.calling import (
+    Forward,
+    call,
+    first_scores,
+    left_out,
+    private_copy,
+    takes_features_alone,
+    unwrapped,
+    without_prefix,
+)
 from metamerlib.models.gnn import GNN, Layer
 from metamerlib.probing.relu import WatchReLU
 
@@ -38,31 +48,62 @@ class _LayerReached(Exception):
     """The layer has been recorded; the rest of the forward pass is not needed."""
 
 
-def _locate(model: nn.Module, layer: int | str | nn.Module) -> tuple[str, int | None]:
-    """Return the module name and the index of the call (None if it was not given)."""
+def _locate(model: nn.Module, layer: int | str | nn.Module) -> tuple[str, int | None, str | None]:
+    """Return the module name, the index of the call and the key of the output (None where they were not given)."""
     modules = dict(model.named_modules())
     if isinstance(layer, nn.Module):
-        names = [name for name, module in modules.items() if module is layer]
+        names = [name for name, module in modules.items() if module is layer or module is unwrapped(layer)]
         if not names:
             raise ValueError(f"layer {type(layer).__name__} is not a module of this model; pass its name instead")
-        return names[0], None
+        return names[0], None, None
     if isinstance(layer, bool) or not isinstance(layer, int | str):
         raise TypeError(f"layer must be an int, a module name or a module, got {layer!r}")
     if isinstance(layer, int):
-        if not isinstance(model, GNN):
-            raise ValueError(f"layer {layer} by number needs a metamerlib.GNN; choose a name: {_names(modules)}")
-        if not 1 <= layer <= len(model.layers):
-            raise ValueError(f"layer {layer} does not exist; this model has layers 1..{len(model.layers)}")
-        return f"layers.{layer - 1}", None
-    name, _, index = layer.partition(":")
-    if name not in modules:
-        raise ValueError(f"layer {name!r} does not exist; the modules are {_names(modules)}")
+        return _numbered(model, layer, modules), None, None
+    bare, key = _split_key(layer)
+    name, _, index = bare.partition(":")
+    matching = [known for known in modules if without_prefix(known) == without_prefix(name)]
+    if name not in modules and not matching:
+        raise ValueError(f"layer {name!r} does not exist; the modules are {module_names(modules)}")
     if index and not index.isdigit():
         raise ValueError(f"layer {layer!r}: the part after the colon must be the index of the call, such as 'act:0'")
-    return name, int(index) if index else None
+    return name if name in modules else matching[-1], int(index) if index else None, key
 
 
-def _names(modules: dict[str, nn.Module]) -> list[str]:
+def _numbered(model: nn.Module, layer: int, modules: dict[str, nn.Module]) -> str:
+    inner = unwrapped(model)
+    if not isinstance(inner, GNN):
+        raise ValueError(f"layer {layer} by number needs a metamerlib.GNN; choose a name: {module_names(modules)}")
+    if not 1 <= layer <= len(inner.layers):
+        raise ValueError(f"layer {layer} does not exist; this model has layers 1..{len(inner.layers)}")
+    return next(name for name, module in modules.items() if module is inner.layers[layer - 1])
+
+
+def _split_key(layer: str) -> tuple[str, str | None]:
+    """Divide ``name[key]`` or ``name[key]:index`` into the name with its index and the key."""
+    match = re.search(r"\[(.*)\]", layer)
+    return (layer, None) if match is None else (layer[: match.start()] + layer[match.end() :], match[1].strip("'\""))
+
+
+def _selected(name: str, output: Any, key: str | None) -> Any:
+    """Return one tensor of what a module returns."""
+    if key is None or isinstance(output, Tensor):
+        return output
+    try:
+        if isinstance(output, dict):
+            return output[key] if key in output else output[int(key)]
+        return output[int(key)] if key.lstrip("-").isdigit() else getattr(output, key)
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"layer {name!r}: the module returns {_kind(output)}, which has no entry {key!r}") from error
+
+
+def _kind(output: object) -> str:
+    if isinstance(output, dict):
+        return f"a dict with keys {list(output)}"
+    return f"a {type(output).__name__}" + (f" of {len(output)}" if isinstance(output, list | tuple) else "")
+
+
+def module_names(modules: dict[str, nn.Module]) -> list[str]:
     return [name for name in modules if name]
 
 
@@ -72,7 +113,8 @@ class Probe:
     Args:
         model: Any torch model; it is copied and never changed.
         layer: A 1-based number for :class:`metamerlib.GNN`, a module name, or a module. ``"act:0"`` is the
-            first call of a module that is called several times.
+            first call of a module that is called several times, ``"name[1]"`` or ``"name[key]"`` one tensor
+            of a module that returns several.
         forward: Replaces the default call, ``forward(model, graph) -> Tensor``.
         slope: Gradient given to dead ReLU units (see :func:`metamerlib.find_metamer`).
 
@@ -96,14 +138,21 @@ class Probe:
         forward: Forward | None = None,
         slope: float | None = None,
     ) -> None:
-        self.module_name, self.index = _locate(model, layer)
+        model = unwrapped(model) if forward in (None, call) or hasattr(model, "_orig_mod") else model
+        self.module_name, self.index, self.key = _locate(model, layer)
         self.name = self.module_name if self.index is None else f"{self.module_name}:{self.index}"
+        self.name += "" if self.key is None else f"[{self.key}]"
+        self.original = model
         self.forward = forward or call
         self.slope = slope
         self.leak = 0.0
         self.own_relu: int | None = None
         self.inner_relus = 0
         self._attach(private_copy(model))
+
+    def watch(self, model: nn.Module) -> None:
+        """Record the layer of a model itself from now on, in place of that of a copy."""
+        self._attach(model)
 
     def _attach(self, model: nn.Module) -> None:
         self.model = model
@@ -130,18 +179,20 @@ class Probe:
                 fails on the graph.
             TypeError: If the layer's output is not a floating-point tensor.
         """
+        self._refuse_left_out(graph)
         calls: list[int] = []
         handle = self.module.register_forward_hook(lambda *_: calls.append(1))
         try:
             with torch.no_grad():
-                self.forward(self.model, graph)
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(f"the model fails on the reference graph {graph}: {error}") from error
+                self._call(graph, "the reference graph")
         finally:
             handle.remove()
         count = len(calls)
         if count == 0:
-            raise ValueError(f"layer {self.name!r} is never called by the model's forward; choose another")
+            raise ValueError(
+                f"layer {self.name!r} is never called by the model's forward; choose another (a module whose .forward "
+                "is called directly fires no hook: call the module itself)"
+            )
         if self.index is None and count > 1:
             raise ValueError(f"layer {self.name!r} is called {count} times; say which, from '{self.name}:0' on")
         if self.index is not None and self.index >= count:
@@ -153,6 +204,31 @@ class Probe:
             self.own_relu = self._relus - 1
         self.inner_relus = self._relus - int(recording.rectified)
         return recording
+
+    def takes_features_alone(self, graph: Data) -> bool:
+        """Say whether the width of the model must be that of the features; a caller's own forward may join others."""
+        return self.forward is call and takes_features_alone(self.model, graph)
+
+    def _refuse_left_out(self, graph: Data) -> None:
+        spare = [] if self.forward is not call or isinstance(self.model, GNN) else left_out(self.model, graph)
+        if spare:
+            raise ValueError(
+                f"the graph holds {', '.join(spare)}, which the model could read but its forward does not name; pass "
+                f"forward=lambda model, graph: model(...), or set graph.{spare[0]} = None"
+            )
+
+    def _call(self, graph: Data, what: str) -> Any:
+        """Call the model, and say what it raises in one kind of error."""
+        try:
+            return self.forward(self.model, graph)
+        except _LayerReached:
+            raise
+        except Exception as error:  # a foreign model may raise anything
+            kind = "" if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: "
+            raise ValueError(
+                f"the model fails on {what} {graph}: {kind}{error}; check that both fit, or pass "
+                "forward=lambda model, graph: model(...)"
+            ) from error
 
     def __call__(self, graph: Data, *, complete: bool = True) -> Recording:
         """Run the model on a graph.
@@ -177,11 +253,12 @@ class Probe:
                 watch.exempt = watch.count
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
+            output = _selected(self.name, output, self.key)
             wanted = self.index is None or seen["calls"] == self.index
             seen["calls"] += 1
             if wanted:
                 last = None if watch is None else watch.last
-                seen["z"] = last[0] if last and last[1] is output and output.dim() == 2 else None
+                seen["z"] = last[0] if last and last[1] is output and last[0].dim() == 2 else None
                 # What follows the layer may write into its output.
                 seen["activation"] = output.clone() if complete and isinstance(output, Tensor) else output
                 self._relus = 0 if watch is None else watch.count
@@ -194,12 +271,16 @@ class Probe:
         output = None
         try:
             with watch or nullcontext():
-                output = self.forward(self.model, graph)
+                output = first_scores(self._call(graph, "the graph"))
         except _LayerReached:
             pass
         finally:
             for handle in handles:
                 handle.remove()
+        if "activation" not in seen:
+            raise ValueError(
+                f"the model skips layer {self.name!r} on the graph {graph}; choose a layer that it always calls"
+            )
         activation = _matrix(self.name, seen["activation"])
         if self.inner is not None:
             return Recording(activation, seen["entered"], isinstance(self.inner, nn.ReLU), output)
@@ -209,10 +290,18 @@ class Probe:
 def _matrix(name: str, output: object) -> Tensor:
     if not isinstance(output, Tensor) or not output.is_floating_point():
         got = output.dtype if isinstance(output, Tensor) else type(output).__name__
-        raise TypeError(f"layer {name!r} outputs {got}; expected one floating-point tensor [rows, channels]")
+        raise TypeError(
+            f"layer {name!r} outputs {got}; expected one floating-point tensor [rows, channels]{_choice(name, output)}"
+        )
     if output.dim() == 0:
         raise ValueError(f"layer {name!r} outputs a single number; expected [rows, channels]")
     return output if output.dim() == 2 else output.reshape(output.size(0), -1)
+
+
+def _choice(name: str, output: object) -> str:
+    keys = list(output) if isinstance(output, dict) else range(len(output)) if isinstance(output, list | tuple) else []
+    first = next(iter(keys), None)
+    return "" if first is None else f"; choose one of its {len(keys)}, such as layer='{name}[{first}]'"
 
 
 def plain_activation(probe: Probe, graph: Data) -> Tensor:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
-from metamerlib.probing.probe import Recording
+from metamerlib.checks import check_graph, check_target
+from metamerlib.probing.probe import Probe, Recording
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Target:
     nodes: Tensor | None
 
     @classmethod
-    def of(cls, recording: Recording, nodes: Tensor | None) -> Target:
-        """Take the target from a recording of the reference.
+    def of(cls, recording: Recording, nodes: Tensor | None, *, compared: bool = True) -> Target:
+        """Take the target from a recording of the reference; one that is not ``compared`` may be zero.
 
         Raises:
             ValueError: If all activations of S are zero, where no relative loss is defined.
@@ -34,10 +36,33 @@ class Target:
         h = rows_at(recording.activation, nodes).detach().clone()
         if not torch.isfinite(h).all():
             raise ValueError("the target activation holds NaN or infinite entries; check the model's weights")
-        if not h.any():
+        if compared and not h.any():
             raise ValueError("the target activation is zero on all matched nodes; the relative loss is undefined")
         active = rows_at(recording.pre_activation, nodes) > 0 if recording.rectified else None
         return cls(h, active, nodes)
+
+    @classmethod
+    def given(cls, wanted: object, own: Target, recording: Recording, probe: Probe, graph: Data) -> Target:
+        """Take the target from activations ``[|S|, d_k]``, or from those of another graph of as many nodes.
+
+        Args:
+            wanted: Activations, or a graph.
+            own: The reference's own target, which a tensor must be like.
+            recording: The layer on the reference.
+            probe: Records the layer.
+            graph: The reference.
+
+        Raises:
+            TypeError: If it is neither a tensor nor a graph, or has another dtype.
+            ValueError: If its shape differs, or it is zero or not finite.
+        """
+        if isinstance(wanted, Data):
+            return _target_of_graph(wanted, own, probe, graph)
+        check_target(wanted, own.activation)
+        assert isinstance(wanted, Tensor)
+        h, z = wanted.detach().to(own.activation.device).clone(), recording.pre_activation
+        plain = own.active is not None and z is not None and torch.equal(recording.activation, z.clamp(min=0))
+        return cls(h, h > 0 if plain else None, own.nodes)
 
     def residual(self, recording: Recording, copies: int) -> tuple[Tensor, Tensor]:
         """Return the residual that is minimised and the plain one, both ``[B, |S|, d_k]``.
@@ -68,6 +93,19 @@ class Target:
             return None
         z = rows_at(recording.pre_activation, self.nodes)
         return int(((self.activation > 0) & (z <= 0)).sum())
+
+
+def _target_of_graph(wanted: Data, own: Target, probe: Probe, graph: Data) -> Target:
+    check_graph(wanted)
+    if wanted.x.shape != graph.x.shape or wanted.x.dtype != graph.x.dtype:
+        raise ValueError(
+            f"target is a graph with features {wanted.x.dtype} {list(wanted.x.shape)}; expected {graph.x.dtype} "
+            f"{list(graph.x.shape)} as in the reference, so choose one of as many nodes"
+        )
+    with torch.no_grad():
+        found = Target.of(probe(wanted.clone().to(graph.x.device), complete=False), own.nodes)
+    check_target(found.activation, own.activation)
+    return found
 
 
 def by_copy(rows: Tensor, copies: int) -> Tensor:

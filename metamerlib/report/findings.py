@@ -78,3 +78,43 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, 
         return mean, math.nan, math.nan
     half = float(stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size))
     return mean, mean - half, mean + half
+
+
+def interval_text(values: Iterable[float], digits: int = 3, *, unit: str = "", empty: str = "none") -> str:
+    """Return the mean and half its 95 % t-interval as text; missing values are left out.
+
+    Args:
+        values: One number for each seed or node.
+        digits: Behind the point.
+        unit: Written behind the mean.
+        empty: The text where no value is left.
+
+    Example:
+        >>> interval_text([1.0, 2.0, 3.0], 1), interval_text([0.5]), interval_text([math.inf, 1.0])
+        ('2.0 ± 2.5', '0.500', 'infinite on 50%')
+    """
+    array = np.asarray(list(values), dtype=float)
+    array = array[~np.isnan(array)]
+    if array.size == 0:
+        return empty
+    if np.isinf(array).any():
+        return f"infinite on {np.isinf(array).mean():.0%}"
+    mean, low, high = mean_interval(array)
+    return f"{mean:.{digits}f}{unit}" + ("" if math.isnan(low) else f" ± {high - mean:.{digits}f}")
+
+
+def verdict(holds: Any, tested: bool = True) -> str:
+    """Return the word for a claim that holds in all cases, in none, or in some.
+
+    Args:
+        holds: One truth value, or one for each case.
+        tested: False where there is too little to judge by.
+
+    Example:
+        >>> verdict(True), verdict([True, False]), verdict(False), verdict(True, tested=False)
+        ('reproduces', 'depends', 'does not', 'not tested')
+    """
+    cases = np.atleast_1d(np.asarray(holds, dtype=bool))
+    if not tested:
+        return "not tested"
+    return "reproduces" if cases.all() else "depends" if cases.any() else "does not"

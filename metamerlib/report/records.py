@@ -37,7 +37,9 @@ from metamerlib.report.findings import VERDICTS as VERDICTS
 from metamerlib.report.findings import check as check
 from metamerlib.report.findings import claim as claim
 from metamerlib.report.findings import claims_table as claims_table
+from metamerlib.report.findings import interval_text as interval_text
 from metamerlib.report.findings import mean_interval as mean_interval
+from metamerlib.report.findings import verdict as verdict
 from metamerlib.report.trained_models import cached_state as cached_state
 from metamerlib.report.trained_models import graph_hash as graph_hash
 from metamerlib.report.trained_models import trained_model as trained_model

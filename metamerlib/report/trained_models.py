@@ -73,6 +73,7 @@ def trained_model(
     num_layers: int = 2,
     epochs: int = 200,
     pool: str | None = None,
+    **options: Any,
 ) -> tuple[Any, float]:
     """Train a model on a graph or a list of graphs, or fetch it if that was done before.
 
@@ -84,6 +85,7 @@ def trained_model(
         num_layers: shape of a model of ours.
         epochs: 0 gives the model untrained, with the seed's fresh parameters.
         pool: pooling of a model of ours that classifies graphs: sum (the default for lists) or mean.
+        **options: further keywords of `GNN` for a model of ours, such as act, residual or norm.
 
     Returns:
         The model in evaluation mode, and its test accuracy.
@@ -98,7 +100,8 @@ def trained_model(
     many = isinstance(graph, list | tuple)
     pool = pool or ("sum" if many else None)
     first = graph[0] if many else graph
-    model = build_model(architecture, first, hidden_channels=hidden_channels, num_layers=num_layers, pool=pool)
+    shape = {"hidden_channels": hidden_channels, "num_layers": num_layers}
+    model = build_model(architecture, first, pool=pool, **shape, **options)
     if epochs == 0:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
@@ -114,6 +117,7 @@ def trained_model(
     settings = {"architecture": architecture, "shape": [hidden_channels, num_layers], "seed": seed, "epochs": epochs}
     if pool is not None:
         settings["pool"] = pool
+    settings |= options
     state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
     test_accuracy = float(state.pop("test_accuracy"))
     model.load_state_dict(state)

@@ -8,7 +8,7 @@ from torch import Tensor
 FAR_SHARE = 0.1
 
 
-def apart(priority: Tensor, edge_index: Tensor, rounds: int = 3) -> Tensor:
+def independent_nodes(priority: Tensor, edge_index: Tensor, rounds: int = 3) -> Tensor:
     """Choose nodes no two of which are neighbours, those of high priority first (Luby, 1986).
 
     Args:
@@ -21,7 +21,7 @@ def apart(priority: Tensor, edge_index: Tensor, rounds: int = 3) -> Tensor:
 
     Example:
         >>> path = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
-        >>> apart(torch.tensor([3.0, 4.0, 2.0, 1.0]), path)
+        >>> independent_nodes(torch.tensor([3.0, 4.0, 2.0, 1.0]), path)
         tensor([False,  True, False,  True])
     """
     source, target = edge_index
@@ -34,7 +34,7 @@ def apart(priority: Tensor, edge_index: Tensor, rounds: int = 3) -> Tensor:
     return chosen
 
 
-def divide(difference: Tensor, owner: Tensor, count: int, edge_index: Tensor) -> Tensor:
+def attribute_change(difference: Tensor, owner: Tensor, count: int, edge_index: Tensor) -> Tensor:
     """Divide the change of every node's residual among the moves at the node and, with less weight, next to it.
 
     With one propagation, and moves further apart than two edges, this is exact.
@@ -50,7 +50,7 @@ def divide(difference: Tensor, owner: Tensor, count: int, edge_index: Tensor) ->
 
     Example:
         >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-        >>> divide(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, -1, -1]), 1, path)
+        >>> attribute_change(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, -1, -1]), 1, path)
         tensor([3.])
     """
     source, target = edge_index

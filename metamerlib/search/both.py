@@ -15,6 +15,7 @@ from metamerlib.graphs.edit import with_edges, with_features
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
 from metamerlib.search.edges.limits import start_name
+from metamerlib.search.edges.refresh import check_refresh, refreshed
 from metamerlib.search.edges.starts import STARTS
 from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request
@@ -23,6 +24,9 @@ ROUNDS = 3
 
 
 MAX_STEPS = 600
+
+
+KEPT = ("overlap", "overlap_start", "flips", "guided", "held_attributes")
 
 
 Check = Callable[[Request, Data], None]
@@ -41,6 +45,7 @@ def checker(features: Check, structure: Check) -> Check:
             check_choice("start", request.start, [None, *STARTS])
         if request.solver != "auto":
             raise ValueError("vary='both' has a solver for the features and one for the edges; use solver='auto'")
+        check_refresh(request.refresh, graph, features=True)
         features(_for_features(request, None), graph)
         structure(_for_edges(request, None), graph)
 
@@ -57,19 +62,21 @@ def searcher(features: Search, structure: Search) -> Search:
         turn = max(1, (request.max_steps or MAX_STEPS) // (2 * ROUNDS))
         begin = _begin(probe, graph, target, request, features, structure)
         now, best, history, steps = begin, begin, [], 0
-        least, status, settings = float("inf"), "max_steps", {}
+        least, status = float("inf"), "non_finite"
+        settings: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
         for k in range(2 * ROUNDS):
             part = replace(request, max_steps=turn, num_restarts=1, seed=request.seed + k)
             if k % 2 == 0:
                 reference = with_features(graph, now.x)
                 outcome = structure(probe, reference, target, replace(_for_edges(part, now), free_nodes=None))
-                settings = {name: outcome.settings[name] for name in ("overlap", "overlap_start", "flips")}
+                settings = {name: outcome.settings[name] for name in KEPT if name in outcome.settings}
             else:
                 moved = with_features(now, graph.x)
                 outcome = features(probe, moved, target, _for_features(part, now.x))
             history.append(outcome.history.assign(turn=k))
             steps += outcome.steps
-            now, loss = outcome.graph, float(outcome.history["loss"].min())
+            now, loss, kept = outcome.graph, float(outcome.history["loss"].min()), kept or settings
             if loss < least:
                 least, best, kept, status = loss, now, settings, outcome.status
             if loss <= request.rtol:
@@ -87,7 +94,8 @@ def searcher(features: Search, structure: Search) -> Search:
 def _begin(probe: Probe, graph: Data, target: Target, request: Request, features: Search, structure: Search) -> Data:
     """Take features and edges from where their own searches begin."""
     if isinstance(request.start, Data):
-        return with_edges(request.start, request.start.edge_index, request.start.edge_weight)
+        given = with_edges(request.start, request.start.edge_index, request.start.edge_weight)
+        return refreshed(given, request.refresh)
     first = replace(request, max_steps=1, num_restarts=1)
     named = "reference" if request.start == "reference" else None
     x = features(probe, graph, target, replace(_for_features(first, None), start=named)).start.x
@@ -96,7 +104,7 @@ def _begin(probe: Probe, graph: Data, target: Target, request: Request, features
 
 
 def _for_features(request: Request, x: Tensor | None) -> Request:
-    return replace(request, values=None, start=x, budget=None, max_overlap=None)
+    return replace(request, values=None, start=x, budget=None, max_overlap=None, refresh=None)
 
 
 def _for_edges(request: Request, now: Data | None) -> Request:

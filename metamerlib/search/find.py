@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_device, check_graph, check_model, check_nodes, check_options
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.target import Target
+from metamerlib.search.edges.refresh import Refresh
 from metamerlib.search.metamer import Metamer, assemble
 from metamerlib.search.request import Request
 from metamerlib.search.spaces import kind_of
@@ -26,6 +29,7 @@ def find_metamer(
     layer: int | str | nn.Module,
     vary: str = "features",
     values: Any = None,
+    target: Tensor | Data | None = None,
     nodes: Any = None,
     free_nodes: Any = None,
     start: str | Tensor | Data | None = None,
@@ -35,6 +39,7 @@ def find_metamer(
     solver: Any = "auto",
     slope: float | None = None,
     forward: Forward | None = None,
+    refresh: Refresh | None = None,
     max_steps: int | None = None,
     rtol: float = 1e-4,
     stall_rtol: float | None = None,
@@ -53,10 +58,13 @@ def find_metamer(
         model: Any torch model of graphs.
         graph: The reference: x ``[N, F]``, edge_index ``[2, E]``, optional edge_weight ``[E]`` and batch.
         layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name; ``"act:0"`` is the first
-            call of a module that is called several times.
+            call of a module that is called several times, ``"name[1]"`` the second of several tensors.
         vary: What may differ: features, structure (simple undirected edges) or both.
         values: What is admissible. Features: continuous, or binary with the reference's number of ones. Edges:
             binary with the reference's number of edges, or weighted (real weights >= 0). Both: a pair of these.
+        target: What the activations are to be in place of the reference's own: ``[|S|, d_k]``, or another graph
+            with as many nodes and features. The loss is relative to it; where no input reaches it (negative entries
+            after a ReLU, say), the status is stalled or max_steps.
         nodes: Matched nodes S: indices or a mask; None for all.
         free_nodes: Nodes whose features may differ; None for all.
         start: moments (default: each feature's mean plus its standard deviation times noise), frequencies
@@ -72,12 +80,17 @@ def find_metamer(
             or prbcd (of PyTorch Geometric).
         slope: Gradient of dead ReLU units in place of zero, for models whose pre-activation is out of reach;
             needs adam, since it is not the gradient of a function.
-        forward: Replaces the call ``model(x, edge_index[, edge_weight][, batch])`` by
+        forward: Replaces the call, which hands the model what its forward names and the graph holds, by
             ``forward(model, graph) -> Tensor``.
+        refresh: Transform ``Data -> Data`` that computes anew, on a clone of each candidate, the attributes that
+            follow from its edges (positional encodings, degrees); for edges. Without it the search refuses a model
+            that reads attributes whose names look computed from the edges; others are held as they are, and
+            ``settings["held_attributes"]`` names those that the model reads. ``lambda graph: graph`` holds all.
         max_steps: Largest number of evaluations of loss and gradient (default 2000; ste 300).
         rtol: Converged when :math:`L_{act}` is at most this.
         stall_rtol: Stalled when the best loss falls by less than this share within 50 steps.
-        num_restarts: Number of starts, run at once as a disjoint union; the best is returned.
+        num_restarts: Number of starts, run at once as a disjoint union, or one after the other where the model couples
+            the nodes of a union; the best is returned.
         seed: Seed of the starts.
         device: Where to run; None leaves everything where it is.
 
@@ -97,28 +110,44 @@ def find_metamer(
         'converged'
     """
     began = time.perf_counter()
-    check_graph(graph)
+    check_graph(graph, integers=vary == "structure")
     check_device(device)
     graph = with_features(graph, graph.x.detach())
     kind = kind_of(vary, values)
-    check_options(ones, rtol, stall_rtol, max_steps, num_restarts, slope)
+    limits: dict[str, Any] = {"rtol": rtol, "stall_rtol": stall_rtol, "max_steps": max_steps}
+    limits |= {"ones": ones, "num_restarts": num_restarts, "slope": slope}
+    check_options(**limits)
     matched, free = (check_nodes(*a, graph.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
     if device is not None:
         graph = graph.clone().to(device)
     matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
     request = Request(
-        values, free, start, budget, max_overlap, ones, solver, slope, max_steps, rtol, stall_rtol, num_restarts, seed
+        values=values,
+        free_nodes=free,
+        start=start,
+        budget=budget,
+        max_overlap=max_overlap,
+        solver=solver,
+        seed=seed,
+        refresh=refresh,
+        **limits,
     )
     kind.check(request, graph)
     probe = Probe(model, layer, forward=forward, slope=slope)
     if device is not None:
         probe.model.to(device)
-    check_model(probe.model, graph)
+    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
     recording = probe.check(graph)
-    target = Target.of(recording, _rows_to_match(matched, recording, graph))
-    outcome = kind.search(probe, graph, target, request)
-    outcome.settings.update(vary=vary, device=str(graph.x.device))
-    return assemble(probe, target, graph, outcome, free_nodes=free, began=began)
+    aim = Target.of(recording, _rows_to_match(matched, recording, graph), compared=target is None)
+    examine(probe, graph, features=vary != "structure")
+    if target is not None:
+        aim = Target.given(target, aim, recording, probe, graph)
+    outcome = kind.search(probe, graph, aim, request)
+    settings = {**outcome.settings, "vary": vary, "device": str(graph.x.device)}
+    if target is not None:
+        settings["target"] = "graph" if isinstance(target, Data) else "given"
+    outcome = replace(outcome, settings=settings)
+    return assemble(probe, aim, graph, outcome, free_nodes=free, began=began)
 
 
 def _rows_to_match(nodes: Tensor | None, recording: Recording, graph: Data) -> Tensor | None:

@@ -16,14 +16,15 @@ from metamerlib.checks import check_device, check_model, check_options
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
-from metamerlib.search.each import Ending, solve_each, solve_each_graduated
 from metamerlib.search.features.adam import Adam
+from metamerlib.search.features.graduated import solve_each_graduated
 from metamerlib.search.features.many_problem import ManyProblem, many_problem
 from metamerlib.search.features.search import MAX_STEPS, choose_solver
 from metamerlib.search.features.starts import graph_starts
-from metamerlib.search.loop import Solver
+from metamerlib.search.loop import Ending, Solver, solve_each
 from metamerlib.search.metamer import Metamer, Outcome, assemble
 
 
@@ -58,7 +59,7 @@ def find_metamers(
             ``[n, F]``.
         solver: lbfgs, adam, auto or a solver object, as for :func:`metamerlib.find_metamer`.
         slope: Gradient of dead ReLU units in place of zero; needs adam.
-        forward: Replaces the call ``model(x, edge_index[, edge_weight][, batch])``.
+        forward: Replaces the call, as for :func:`metamerlib.find_metamer`.
         max_steps: Largest number of evaluations of loss and gradient of each graph (default 2000).
         rtol: Converged when a graph's own :math:`L_{act}` is at most this.
         stall_rtol: Stalled when a graph's best loss falls by less than this share within 50 steps.
@@ -82,7 +83,7 @@ def find_metamers(
     began = time.perf_counter()
     check_graphs(graphs)
     check_device(device)
-    check_options("graph", rtol, stall_rtol, max_steps, 1, slope)
+    check_options(rtol=rtol, stall_rtol=stall_rtol, max_steps=max_steps, slope=slope)
     chosen, name = choose_solver(solver, slope)
     graphs = [with_features(graph, graph.x.detach()) for graph in graphs]
     if device is not None:
@@ -91,8 +92,9 @@ def find_metamers(
     probe = Probe(model, layer, forward=forward, slope=slope)
     if device is not None:
         probe.model.to(device)
-    check_model(probe.model, graphs[0])
+    check_model(probe.model, graphs[0], alone=probe.takes_features_alone(graphs[0]))
     targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
+    examine(probe, graphs[0])
     limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}
     solved: dict[int, tuple[ManyProblem, Ending]] = {}
     for group in of_like_size([graph.x.size(0) for graph in graphs]):

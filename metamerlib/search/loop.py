@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,6 +17,12 @@ STALL_WINDOW = 50
 
 
 MOST_MISSES = 8
+
+
+STATUSES = ("running", "converged", "non_finite", "stalled", "max_steps")
+
+
+RUNNING, CONVERGED, NON_FINITE, STALLED, MAX_STEPS = range(5)
 
 
 class Problem(Protocol):
@@ -62,6 +68,71 @@ class Solution:
     relaxed: Tensor
 
 
+class Searches(Problem, Protocol):
+    """B searches that have nothing to do with one another, and the same for some of them."""
+
+    def relaxed(self, leak: float, start: Tensor) -> Searches: ...
+
+    def subset(self, kept: Sequence[int], start: Tensor) -> Searches: ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one of many searches ended.
+
+    Attributes:
+        position: Best position ``[n, r]``.
+        loss: :math:`L_{act}` there; infinite where no evaluation was finite.
+        status: converged, stalled, max_steps or non_finite.
+        steps: Number of evaluations of loss and gradient until it ended.
+        losses: :math:`L_{act}` at each of them ``[steps]``.
+        seconds: Time since the start of the loop at each of them.
+        relaxed: Steps that saw a relaxed model ``[steps]``.
+    """
+
+    position: Tensor
+    loss: float
+    status: str
+    steps: int
+    losses: Tensor
+    seconds: list[float]
+    relaxed: Tensor
+
+
+class _Watch:
+    """Keeps the best position of every search, and the losses on the way."""
+
+    def __init__(self, start: Tensor) -> None:
+        self.best = start.detach().clone()
+        self.least = self.best.new_full((self.best.size(0),), torch.inf)
+        self.misses = torch.zeros_like(self.least)
+        self.check_every = 1 if self.best.device.type == "cpu" else CHECK_EVERY_ON_GPU
+        self.losses: list[Tensor] = []
+        self.bests: list[Tensor] = []
+        self.seconds: list[float] = []
+        self.began = time.perf_counter()
+
+    def note(self, position: Tensor, evaluation: Evaluation, running: Tensor | None = None) -> None:
+        """Take in one step; a search that runs no more keeps its best. Nothing here waits for a GPU."""
+        finite = torch.isfinite(evaluation.loss) & torch.isfinite(evaluation.gradient.sum((1, 2)))
+        better = finite & (evaluation.loss < self.least)
+        if running is not None:
+            better = running & better
+        self.least = torch.where(better, evaluation.loss, self.least)
+        torch.where(better[:, None, None], position, self.best, out=self.best)
+        self.misses = torch.where(finite, 0.0, self.misses + 1)
+        self.losses.append(evaluation.loss)
+        self.bests.append(self.least)
+        self.seconds.append(time.perf_counter() - self.began)
+
+    def flat(self, stall_rtol: float | None) -> Tensor:
+        """Tell which searches have not got on within the last steps ``[B]``."""
+        if len(self.bests) <= STALL_WINDOW:
+            return torch.zeros_like(self.least, dtype=torch.bool)
+        before = self.bests[-1 - STALL_WINDOW]
+        return (before - self.least <= (stall_rtol or 0.0) * before) | ~torch.isfinite(before)
+
+
 def solve(
     problem: Problem, solver: Solver, *, max_steps: int, rtol: float, stall_rtol: float | None = None
 ) -> Solution:
@@ -77,46 +148,86 @@ def solve(
         rtol: Converged when :math:`L_{act}` is at most this.
         stall_rtol: Stalled when the best loss fell by less than this share within 50 steps.
     """
-    best = problem.start.detach().clone()
-    least = best.new_full((best.size(0),), torch.inf)
-    misses = torch.zeros_like(least)
-    check_every = 1 if best.device.type == "cpu" else CHECK_EVERY_ON_GPU
-    losses: list[Tensor] = []
-    bests: list[Tensor] = []
-    seconds: list[float] = []
-    began = time.perf_counter()
-    status = "stalled"
+    watch, status = _Watch(problem.start), "stalled"
     for step, (position, evaluation) in enumerate(solver.iterate(problem), start=1):
-        finite = torch.isfinite(evaluation.loss) & torch.isfinite(evaluation.gradient.sum((1, 2)))
-        better = finite & (evaluation.loss < least)
-        least = torch.where(better, evaluation.loss, least)
-        torch.where(better[:, None, None], position, best, out=best)
-        misses = torch.where(finite, 0.0, misses + 1)
-        losses.append(evaluation.loss)
-        bests.append(least)
-        seconds.append(time.perf_counter() - began)
-        if step % check_every == 0 or step == max_steps:
-            verdict = _verdict(least, misses, bests, rtol, stall_rtol)
+        watch.note(position, evaluation)
+        if step % watch.check_every == 0 or step == max_steps:
+            verdict = _verdict(watch, rtol, stall_rtol)
             if verdict is not None or step == max_steps:
                 status = verdict or "max_steps"
                 break
-    if not bool(torch.isfinite(least).any()):
+    if not bool(torch.isfinite(watch.least).any()):
         status = "non_finite"
-    return Solution(
-        best, least, status, len(losses), torch.stack(losses).cpu(), seconds, torch.zeros(len(losses), dtype=torch.bool)
-    )
+    steps, losses = len(watch.losses), torch.stack(watch.losses).cpu()
+    relaxed = torch.zeros(steps, dtype=torch.bool)
+    return Solution(watch.best, watch.least, status, steps, losses, watch.seconds, relaxed)
 
 
-def _verdict(least: Tensor, misses: Tensor, bests: list[Tensor], rtol: float, stall_rtol: float | None) -> str | None:
-    if bool((least <= rtol).any()):
+def _verdict(watch: _Watch, rtol: float, stall_rtol: float | None) -> str | None:
+    """Return how searches of which one is enough have ended, or None while they go on."""
+    if bool((watch.least <= rtol).any()):
         return "converged"
-    if bool((misses >= MOST_MISSES).all()):
+    if bool((watch.misses >= MOST_MISSES).all()):
         return "non_finite"
-    if stall_rtol is not None and len(bests) > STALL_WINDOW:
-        before = bests[-1 - STALL_WINDOW]
-        if bool(((before - least <= stall_rtol * before) | ~torch.isfinite(before)).all()):
-            return "stalled"
+    if stall_rtol is not None and bool(watch.flat(stall_rtol).all()):
+        return "stalled"
     return None
+
+
+def solve_each(
+    searches: Searches, solver: Solver, *, max_steps: Sequence[int], rtol: float, stall_rtol: float | None = None
+) -> list[Ending]:
+    """Run a solver until every search has ended; one that has ended keeps what it then had.
+
+    The rules are those of :func:`solve`, search by search, so that none depends on its
+    company. One whose best loss does not fall at all within 50 steps has stalled: a line search is at its end.
+
+    Args:
+        searches: What is minimised.
+        solver: Yields positions and their evaluations; no search may influence another.
+        max_steps: Largest number of evaluations of each search; with 0 it stays where it is.
+        rtol: Converged when :math:`L_{act}` is at most this.
+        stall_rtol: Stalled when the best loss fell by less than this share within 50 steps.
+    """
+    watch = _Watch(searches.start)
+    limits = torch.tensor(list(max_steps), device=watch.best.device)
+    code = torch.where(limits > 0, RUNNING, MAX_STEPS)
+    ended_at = torch.zeros_like(limits)
+    for step, (position, evaluation) in enumerate(solver.iterate(searches), start=1):
+        running = code == RUNNING
+        watch.note(position, evaluation, running)
+        ended_at = torch.where(running, step, ended_at)
+        ends = ((CONVERGED, watch.least <= rtol), (NON_FINITE, watch.misses >= MOST_MISSES))
+        for new, which in (*ends, (STALLED, watch.flat(stall_rtol)), (MAX_STEPS, step >= limits)):
+            code = torch.where((code == RUNNING) & which, new, code)
+        if step % watch.check_every == 0 and bool((code != RUNNING).all()):
+            break
+    code = torch.where(code == RUNNING, STALLED, code)
+    code = torch.where(torch.isfinite(watch.least), code, NON_FINITE)
+    return _endings(watch, code, ended_at)
+
+
+def _endings(watch: _Watch, code: Tensor, ended_at: Tensor) -> list[Ending]:
+    losses = torch.stack(watch.losses).cpu()
+    ends = zip(watch.best, watch.least.tolist(), code.tolist(), ended_at.tolist(), strict=True)
+    return [
+        Ending(position, loss, STATUSES[c], n, losses[:n, b], watch.seconds[:n], torch.zeros(n, dtype=torch.bool))
+        for b, (position, loss, c, n) in enumerate(ends)
+    ]
+
+
+def joined_seconds(parts: Iterable[Sequence[float]]) -> list[float]:
+    """Put the clocks of stages one after the other.
+
+    Example:
+        >>> joined_seconds([[1.0, 2.0], [1.0]])
+        [1.0, 2.0, 3.0]
+    """
+    seconds: list[float] = []
+    for part in parts:
+        before = seconds[-1] if seconds else 0.0
+        seconds += [before + second for second in part]
+    return seconds
 
 
 class Evaluation(NamedTuple):

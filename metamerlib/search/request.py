@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
+
+from metamerlib.search.edges.refresh import Refresh
+
+SEED_STRIDE = 1_000_003
+
+
+class Ended(Protocol):
+    """What is asked of the end of one restart: a loss, a status and a number of steps."""
+
+    @property
+    def loss(self) -> float | Tensor: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def steps(self) -> int: ...
+
+
+Began = TypeVar("Began")
+
+
+End = TypeVar("End", bound=Ended)
 
 
 @dataclass(frozen=True)
@@ -26,6 +50,7 @@ class Request:
         stall_rtol: Stalled when the loss falls by less than this share; None for never.
         num_restarts: Number of starts.
         seed: Seed of all that is random.
+        refresh: Computes what follows from the edges anew on each candidate, or None.
     """
 
     values: Any
@@ -41,9 +66,48 @@ class Request:
     stall_rtol: float | None
     num_restarts: int
     seed: int
+    refresh: Refresh | None = None
 
     def settings(self, **others: Any) -> dict[str, Any]:
         """Return the plain values that a metamer keeps, with those that the kind of search adds."""
         start = self.start if isinstance(self.start, str) else "given"
         plain = ("budget", "max_overlap", "slope", "max_steps", "rtol", "stall_rtol", "num_restarts", "seed")
         return {"start": start, **{name: getattr(self, name) for name in plain}, **others}
+
+
+def refuse_refresh(request: Request) -> None:
+    """Raise if attributes should follow edges that stay."""
+    if request.refresh is not None:
+        raise ValueError("refresh computes attributes anew where edges change, but here they stay; drop refresh")
+
+
+def restart_seeds(seed: int, num_restarts: int) -> list[int]:
+    """Return a seed for each restart, so that near seeds have no restart in common.
+
+    Example:
+        >>> restart_seeds(5, 2)
+        [5, 1000008]
+    """
+    return [seed + SEED_STRIDE * restart for restart in range(num_restarts)]
+
+
+def best_restart(request: Request, attempt: Callable[[int], tuple[Began, End]]) -> tuple[Began, End, int]:
+    """Start anew until one restart is converged, or all have been tried.
+
+    Args:
+        request: Says the seed and the number of restarts.
+        attempt: Takes a seed, and returns where that restart began and how it ended.
+
+    Returns:
+        Where the restart of least loss began, how it ended, and the steps of all that were tried.
+    """
+    best, steps = None, 0
+    for seed in restart_seeds(request.seed, request.num_restarts):
+        began, end = attempt(seed)
+        steps += end.steps
+        if best is None or float(end.loss) < float(best[1].loss):
+            best = began, end
+        if end.status == "converged":
+            break
+    assert best is not None  # there is at least one restart
+    return *best, steps

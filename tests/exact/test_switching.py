@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
+from torch_geometric.nn import RGCNConv
 
 import metamerlib as ml
 from metamerlib.exact import switching
@@ -267,3 +268,59 @@ def test_near_linear_in_the_number_of_edges():
         ml.switch_metamer(graph, 1)
         seconds.append(time.process_time() - began)
     assert seconds[1] < 24 * seconds[0]
+
+
+def read_types(model, graph):
+    return model(graph.x, graph.edge_index, graph.edge_type)
+
+
+def twice_with_types():
+    """Two copies of decalin, every edge of one of two types."""
+    graph = plain("decalin")
+    graph.edge_type = (graph.edge_index.sum(0) % 3 == 0).long()
+    return double(graph)
+
+
+def test_types_of_edges_count():
+    graph = twice_with_types()
+    other = ml.switch_metamer(graph, seed=1)
+    torch.manual_seed(0)
+    conv = RGCNConv(1, 4, num_relations=2)
+    torch.testing.assert_close(read_types(conv, other), read_types(conv, graph))
+    assert not torch.equal(other.edge_index, graph.edge_index) and other.edge_type.sum() == graph.edge_type.sum()
+
+
+@pytest.mark.parametrize("name", ["pos", "pe", "node_type", "batch"])
+def test_other_attributes_of_nodes_count(name):
+    graph = plain("decalin")
+    graph[name] = torch.arange(10).reshape(10, -1).float()
+    assert switchable(graph).switches == 0
+    with pytest.raises(ValueError, match=f"{name} counted too, delete what the model does not read"):
+        ml.switch_metamer(graph)
+
+
+def test_a_model_that_is_given_is_checked():
+    graph = twice_with_types()
+    conv = RGCNConv(1, 4, num_relations=2)
+    assert ml.switch_metamer(graph, model=conv, forward=read_types).num_switches > 0
+    assert conv.weight.dtype == torch.float32
+
+    def know_the_neighbours(model, graph):
+        source, target = graph.edge_index
+        return read_types(model, graph).index_add(0, target, source[:, None].to(graph.x).expand(-1, 4))
+
+    with pytest.raises(ValueError, match=r"tells the switched graph apart: the output differs by \d"):
+        ml.switch_metamer(graph, model=conv, forward=know_the_neighbours)
+
+
+def test_layers_beyond_the_rounds_are_noticed():
+    x = torch.nn.functional.one_hot(torch.arange(200) % 2).float()
+    tree = to_data(nx.random_labeled_tree(200, seed=0), x)
+    model = ml.GNN(conv="gcn", in_channels=2, hidden_channels=8, out_channels=4, num_layers=4)
+    with pytest.raises(ValueError, match=r"differs by .* use rounds=None"):
+        ml.switch_metamer(tree, 1, model=model)
+
+
+def test_a_model_that_fails_is_said():
+    with pytest.raises(ValueError, match=r"the model fails on .* pass forward= if it is called in another way"):
+        ml.switch_metamer(twice_with_types(), model=RGCNConv(3, 4, num_relations=2))

@@ -173,11 +173,12 @@ def test_private_copy_forgets_what_convolutions_cached(conv, graph):
     assert kept and all(vars(forget_cached(model))[name] is None for name in kept)
 
 
-def test_models_that_keep_tensors_of_their_runs_are_refused_clearly(graph):
+def test_models_that_keep_tensors_of_their_runs_are_copied_without_their_history(graph):
     model = Block(F.relu).double()
     model.last = model(graph.x, graph.edge_index)
-    with pytest.raises(ValueError, match=r"cannot be copied; drop the tensors that it keeps"):
-        Probe(model, "lin")
+    twin = private_copy(model)
+    assert model.last.requires_grad and not twin.last.requires_grad
+    torch.testing.assert_close(Probe(model, "lin")(graph).activation, model.lin(graph.x))
 
 
 def test_call_passes_what_graph_and_model_both_have():

@@ -150,7 +150,7 @@ class SageMax(nn.Module):
         return self.conv(x, edge_index)
 
 
-@pytest.mark.parametrize("kind", [RawSkip, Normed, Square, Reparametrised, SageMax])
+@pytest.mark.parametrize("kind", [RawSkip, Normed, Square, SageMax])
 def test_models_that_read_the_features_otherwise_are_found_out(kind, graph):
     torch.manual_seed(0)
     model = kind().double().eval()
@@ -160,6 +160,13 @@ def test_models_that_read_the_features_otherwise_are_found_out(kind, graph):
     starts = elsewhere(graph).x[None]
     problem = feature_problem(probe, graph, Target.of(probe.check(graph), None), starts, None, reduce=True)
     assert problem.space is None or problem.space.rank == 40
+
+
+def test_parametrised_weights_are_reduced_as_they_are(graph):
+    torch.manual_seed(0)
+    probe = Probe(Reparametrised().double().eval(), "")
+    space = row_space(probe.model, 40)
+    assert space.rank == 8 and sees(probe, space, graph)
 
 
 def test_models_without_linear_maps_have_no_row_space():

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from metamerlib.graphs.load import load_graph
 from metamerlib.report import trained_models
 from metamerlib.report.trained_models import trained_model
 from tests.helpers.graphs import rings_and_stars
@@ -25,3 +27,17 @@ def test_untrained_graph_classifiers_are_drawn_under_the_seed():
         graph.x, graph.num_classes = graph.x.float(), 2
     (one, share), (other, _) = (trained_model("gin", graphs, seed=seed, epochs=0) for seed in (0, 1))
     assert 0 <= share <= 1 and not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_a_trained_model_takes_any_keyword_of_a_model_and_is_kept_under_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(trained_models, "project_root", lambda: tmp_path)
+    graph = load_graph("karate")
+    for options in ({}, {"act": "elu"}, {"residual": "skip", "norm": "layer"}):
+        trained_model("gcn", graph, seed=0, epochs=2, **options)
+    elu, _ = trained_model("gcn", graph, seed=0, epochs=2, act="elu")
+    assert len(list(tmp_path.rglob("*.pt"))) == 3 and isinstance(elu.layers[0].act, torch.nn.ELU)
+
+
+def test_keywords_for_a_factory_are_refused():
+    with pytest.raises(ValueError, match="builds its own model, so it takes no act"):
+        trained_model("package.module:factory", load_graph("karate"), seed=0, act="elu")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import metamerlib as ml
-from metamerlib.search.annealing import FAR_SHARE, apart, divide
+from metamerlib.search.annealing import FAR_SHARE, attribute_change, independent_nodes
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -13,7 +13,7 @@ def test_chosen_nodes_are_no_neighbours_and_the_best_is_among_them(seed, share):
     priority = torch.rand(34, generator=generator)
     asked = torch.rand(34, generator=generator) < share
     priority[~asked] = -torch.inf
-    chosen = apart(priority, edges, rounds=34)
+    chosen = independent_nodes(priority, edges, rounds=34)
     assert not (chosen[edges[0]] & chosen[edges[1]]).any()
     assert chosen[priority.argmax()] and not chosen[~asked].any()
     # With enough rounds no node could be added.
@@ -26,12 +26,12 @@ def test_what_moves_did_alone_is_told_apart_where_their_neighbourhoods_do_not_to
     edges = torch.tensor([[0, 1, 0, 2, 3, 4], [1, 0, 2, 0, 4, 3]])
     difference = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])
     owner = torch.tensor([0, -1, -1, -1, 1])
-    assert divide(difference, owner, 2, edges).tolist() == pytest.approx([7.0, 24.0])
+    assert attribute_change(difference, owner, 2, edges).tolist() == pytest.approx([7.0, 24.0])
 
 
 def test_two_moves_share_a_node_between_them_and_keep_most_of_their_own():
     edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    found = divide(torch.tensor([0.0, 6.0, 0.0]), torch.tensor([0, -1, 1]), 2, edges)
+    found = attribute_change(torch.tensor([0.0, 6.0, 0.0]), torch.tensor([0, -1, 1]), 2, edges)
     assert found.tolist() == pytest.approx([3.0, 3.0])
-    found = divide(torch.tensor([1.0, 0.0]), torch.tensor([0, 1]), 2, edges[:, :2])
+    found = attribute_change(torch.tensor([1.0, 0.0]), torch.tensor([0, 1]), 2, edges[:, :2])
     assert found.tolist() == pytest.approx([1 / (1 + FAR_SHARE), FAR_SHARE / (1 + FAR_SHARE)])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch_geometric.nn import GCNConv
 
 import metamerlib as ml
 from tests.helpers.edges import check_simple, overlap, random_graph
@@ -39,3 +40,28 @@ def test_bad_options_are_refused():
         find(None, solver="lbfgs")
     with pytest.raises(TypeError, match="pass a Data"):
         find(None, start=torch.ones(14, 6))
+
+
+class OnlyAtHome(torch.nn.Module):
+    """Not a number as soon as an edge or a feature has moved."""
+
+    def __init__(self, graph):
+        super().__init__()
+        self.conv = GCNConv(graph.num_features, 4).double()
+        self.register_buffer("home", self.mark(graph.x, graph.edge_index))
+
+    @staticmethod
+    def mark(x, edge_index):
+        return x[edge_index[0]].mul(edge_index[1].unsqueeze(1) + 1.0).sum()
+
+    def forward(self, x, edge_index):
+        away = (self.mark(x, edge_index) - self.home).abs() > 1e-6
+        return torch.where(away, torch.nan, self.conv(x, edge_index))
+
+
+def test_a_model_that_is_never_finite_ends_in_a_status():
+    graph = random_graph()
+    model = OnlyAtHome(graph)
+    m = ml.find_metamer(model, graph, layer=model, vary="both", max_steps=60)
+    assert m.status == "non_finite" and m.steps > 0
+    assert {"overlap", "overlap_start", "flips"} <= set(m.settings)

@@ -3,7 +3,7 @@ import torch
 
 from metamerlib.search.features.adam import Adam
 from metamerlib.search.features.lbfgs import LBFGS
-from metamerlib.search.loop import Evaluation, solve
+from metamerlib.search.loop import Evaluation, solve, solve_each
 
 
 class Toy:
@@ -104,3 +104,28 @@ def test_start_and_its_gradient_are_not_changed(solver):
     problem = Toy(lambda x: (x - 1) ** 2, 5.0)
     solve(problem, solver, max_steps=20, rtol=1e-12)
     assert problem.start.item() == 5.0 and not problem.start.requires_grad
+
+
+def test_each_ends_at_its_own_step_and_keeps_what_it_had():
+    script = Scripted([3, 4], [1.1, 5], [1.0, 2], [4.0, 1.2])
+    one, other = solve_each(Toy(lambda x: (torch.relu(x) - 1) ** 2, 9, 9), script, max_steps=[9, 9], rtol=0.05)
+    assert (one.status, one.steps, one.position.item()) == ("converged", 2, 1.1)
+    assert one.losses.tolist() == pytest.approx([4.0, 0.01]) and len(one.seconds) == 2
+    assert (other.status, other.steps, other.position.item()) == ("converged", 4, 1.2)
+
+
+@pytest.mark.parametrize(
+    "steps, options, endings",
+    [
+        ([[3, 3], [2, 2], [2, 2]], {"max_steps": [2, 3]}, [("max_steps", 2), ("max_steps", 3)]),
+        ([[3, 3], [2, 2]], {}, [("stalled", 2), ("stalled", 2)]),
+        ([[3, torch.nan]] * 60, {}, [("stalled", 51), ("non_finite", 8)]),
+        ([[3, 1.0]] + [[2, 2]] * 99, {"stall_rtol": 0.01}, [("stalled", 52), ("converged", 1)]),
+        ([[10 - k / 20, 10 - k / 10] for k in range(90)], {"stall_rtol": 0.75}, [("stalled", 51), ("converged", 90)]),
+        ([[3, 3]], {"max_steps": [0, 9]}, [("non_finite", 0), ("stalled", 1)]),
+    ],
+)
+def test_status_is_of_each_search(steps, options, endings):
+    options = {"max_steps": [999, 999], "rtol": 0.01, **options}
+    found = solve_each(Toy(lambda x: (torch.relu(x) - 1) ** 2, 9, 9), Scripted(*steps), **options)
+    assert [(one.status, one.steps) for one in found] == endings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -16,10 +17,10 @@ from metamerlib.search.bits.problem import BitProblem, bits_of, columns_of
 from metamerlib.search.bits.starts import draw_start, free_rows
 from metamerlib.search.bits.ste import BitSTE
 from metamerlib.search.bits.swaps import BitSwaps
-from metamerlib.search.discrete_loop import DiscreteSolver, solve_discrete
+from metamerlib.search.discrete_loop import DiscreteSolution, DiscreteSolver, solve_discrete
 from metamerlib.search.features.problem import feature_problem
 from metamerlib.search.metamer import Outcome
-from metamerlib.search.request import Request
+from metamerlib.search.request import Request, best_restart, refuse_refresh
 
 SOLVERS: dict[str, DiscreteSolver] = {"swaps": BitSwaps(), "ste": BitSTE()}
 
@@ -27,11 +28,9 @@ SOLVERS: dict[str, DiscreteSolver] = {"swaps": BitSwaps(), "ste": BitSTE()}
 MAX_STEPS = {"swaps": 2000, "ste": 300}
 
 
-_SEED_STRIDE = 1_000_003
-
-
 def check(request: Request, graph: Data) -> None:
     """Raise unless the features are bits and the request can be met."""
+    refuse_refresh(request)
     _choose_solver(request.solver)
     if request.budget is not None:
         raise ValueError("budget limits edge flips, but here the features vary; drop budget")
@@ -65,19 +64,13 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     max_steps = request.max_steps or MAX_STEPS.get(name, MAX_STEPS["swaps"])
     if name == "swaps":
         solver = BitSwaps(steps=max_steps)
-    best = steps = None
-    for restart in range(request.num_restarts):
-        problem = _problem(probe, graph, target, request, request.seed + _SEED_STRIDE * restart, solver)
-        solution = solve_discrete(
-            problem, solver, max_steps=max_steps, rtol=request.rtol, stall_rtol=request.stall_rtol
-        )
-        steps = (steps or 0) + solution.steps
-        if best is None or solution.loss < best[1].loss:
-            best = problem, solution
-        if solution.status == "converged":
-            break
-    assert best is not None and steps is not None
-    problem, solution = best
+
+    def attempt(seed: int) -> tuple[BitProblem, DiscreteSolution]:
+        problem = _problem(probe, graph, target, request, seed, solver)
+        limits: dict[str, Any] = {"rtol": request.rtol, "stall_rtol": request.stall_rtol}
+        return problem, solve_discrete(problem, solver, max_steps=max_steps, **limits)
+
+    problem, solution, steps = best_restart(request, attempt)
     settings = request.settings(
         values="binary", solver=name, max_steps=max_steps, ones=request.ones,
         start="given" if isinstance(request.start, Tensor) else request.start or "frequencies",
@@ -117,7 +110,7 @@ def _problem(
 
 
 def _choose_solver(solver: str | DiscreteSolver) -> tuple[DiscreteSolver, str]:
-    check_solver(solver, SOLVERS)
+    check_solver(solver, SOLVERS, moves="bits")
     if not isinstance(solver, str):
         return solver, repr(solver)
     name = "swaps" if solver == "auto" else solver

@@ -31,6 +31,7 @@ class BitSTE:
         margin_weight: Weight of the regulariser beside :math:`L_{act}`.
     """
 
+    moves: ClassVar[str] = "bits"
     dense: ClassVar[bool] = True
 
     learning_rate: float = 0.1

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metamerlib.search.annealing import apart, divide, temperature
+from metamerlib.search.annealing import attribute_change, independent_nodes, temperature
 from metamerlib.search.bits.problem import BitProblem, Curvature, Look
 
 SPARE_SLOTS = 8
@@ -101,6 +101,8 @@ class BitSwaps:
         probes: Backward passes of each estimate of the curvature, which are averaged as the search goes on.
         refresh: Steps between two estimates.
     """
+
+    moves: ClassVar[str] = "bits"
 
     steps: int = 2000
     pool: int = 256
@@ -229,7 +231,7 @@ def _spread(problem: BitProblem, moves: Moves) -> Moves:
     edges, nodes = problem.problem.graph.edge_index, _nodes(problem, moves)
     gain = (moves.threshold - moves.change)[:, None].expand_as(nodes)
     priority = gain.new_full((problem.problem.graph.x.size(0),), -torch.inf).index_put((nodes,), gain)
-    return moves.take(apart(priority, edges)[nodes].all(1).nonzero()[:, 0])
+    return moves.take(independent_nodes(priority, edges)[nodes].all(1).nonzero()[:, 0])
 
 
 def _nodes(problem: BitProblem, moves: Moves) -> Tensor:
@@ -270,7 +272,7 @@ def _accepted(problem: BitProblem, state: _State, moves: Moves) -> _State:
         owner = torch.full((len(state.look.rows),), -1, device=moves.rows.device)
         nodes, edges = _nodes(problem, moves), problem.problem.graph.edge_index
         owner[nodes] = torch.arange(len(moves), device=owner.device)[:, None].expand_as(nodes)
-        change = divide(together.rows - state.look.rows, owner, len(moves), edges)
+        change = attribute_change(together.rows - state.look.rows, owner, len(moves), edges)
     good = (change < moves.threshold).nonzero()[:, 0]
     good = good[change[good].argsort()]
     while good.numel():

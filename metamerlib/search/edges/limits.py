@@ -12,6 +12,7 @@ from metamerlib.graphs.edges import among, both_directions, pair_keys, undirecte
 from metamerlib.graphs.edit import with_edges
 from metamerlib.graphs.rewiring import random_edges
 from metamerlib.probing.probe import Probe
+from metamerlib.search.edges.refresh import Refresh, refreshed
 from metamerlib.search.request import Request
 
 
@@ -51,12 +52,12 @@ def overlap_settings(graph: Data, found: Tensor, start: Tensor) -> dict[str, Any
     return {"overlap": held / size, "overlap_start": at_start / size, "flips": flips}
 
 
-def refuse_attributes(probe: Probe, graph: Data) -> None:
+def refuse_attributes(probe: Probe, graph: Data, refresh: Refresh | None = None) -> None:
     """Raise if the model reads attributes of edges; others are left out of the result."""
     names = [n for n in graph.keys() if n != "edge_index" and graph.is_edge_attr(n)]  # noqa: SIM118
     if not names:
         return
-    bare = with_edges(graph, graph.edge_index)
+    bare = refreshed(with_edges(graph, graph.edge_index), refresh)
     try:
         with torch.no_grad():
             same = torch.equal(probe(graph, complete=False).activation, probe(bare, complete=False).activation)
@@ -69,16 +70,18 @@ def refuse_attributes(probe: Probe, graph: Data) -> None:
         )
 
 
-def check_reacts(probe: Probe, graph: Data) -> None:
+def check_reacts(probe: Probe, graph: Data, refresh: Refresh | None = None) -> None:
     """Raise if the layer gives the same activations on quite other edges."""
     pairs, num_nodes = undirected_pairs(graph), int(graph.x.size(0))
     other = random_edges(pairs, num_nodes, pairs.size(1), pairs.size(1), torch.Generator().manual_seed(0))
-    there = with_edges(graph, both_directions(other))
+    there = refreshed(with_edges(graph, both_directions(other)), refresh)
     try:
         with torch.no_grad():
             here, moved = (probe(g, complete=False).activation for g in (graph, there))
-    except (RuntimeError, IndexError) as error:
-        raise ValueError(f"the model fails on the reference's nodes with other edges: {error}") from error
+    except Exception as error:  # a foreign forward may fail in any way
+        raise ValueError(
+            f"the model fails on the reference's nodes with other edges: {type(error).__name__}: {error}"
+        ) from error
     if torch.equal(here, moved):
         raise ValueError(
             f"layer {probe.name!r} does not react to a changed edge (no convolution before it, or a stored adjacency); "

@@ -13,12 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 from torch_geometric.nn import APPNP, ChebConv, GCNConv, GINConv, MessagePassing, SAGEConv, SGConv
 
 from metamerlib.models.convolutions import Factor, factors
 from metamerlib.models.propagation import to_csr
+from metamerlib.probing.agreement import agree
+from metamerlib.probing.probe import Probe
 
 SMALLEST_SHARE = 1e-6
+
+
+NAMES = ("x", "value", "v", "a", "h")
 
 
 @dataclass
@@ -86,7 +92,7 @@ class _Matrices:
         return torch.equal(known, edge_index)
 
 
-class _Propagation:
+class Propagation:
     """Stand in for ``conv.propagate`` and note what it gathers."""
 
     def __init__(self, conv: MessagePassing, calls: list[Call], matrices: _Matrices) -> None:
@@ -96,32 +102,38 @@ class _Propagation:
         self.linear = type(conv) in sums and conv.aggr in ("add", "sum", "mean") and not conv.explain
 
     def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
-        x = kwargs.get("x")
-        source = x[0] if isinstance(x, tuple) else x
-        if not isinstance(source, Tensor):
+        name = _message_name(kwargs)
+        if name is None:
             return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
-        flat = source.detach().reshape(source.size(0), -1)
+        source = kwargs[name][0] if isinstance(kwargs[name], tuple) else kwargs[name]
+        flat = self._flat(source.detach())
         call = Call(self.left, self.right, flat, *(flat.new_zeros(0) for _ in range(3)))
         self.calls.append(call)
         if not self.linear:
-            return self._watched(call, edge_index, source, size, kwargs)
+            return self._watched(call, edge_index, source, size, kwargs, name)
         weight = kwargs.get("edge_weight", kwargs.get("norm"))
         matrix, transposed = self.matrices.of(edge_index, weight, self.conv.aggr == "mean", source)
         if not torch.is_grad_enabled():
             return matrix @ source
         return _Multiply.apply(_leaf(source), matrix, transposed, call)
 
-    def _watched(self, call: Call, edge_index: Tensor, source: Tensor, size: Any, kwargs: dict[str, Any]) -> Tensor:
+    def _flat(self, x: Tensor) -> Tensor:
+        """Return one row for each node ``[N, D]``."""
+        return x.movedim(self.conv.node_dim, 0).reshape(x.size(self.conv.node_dim), -1)
+
+    def _watched(
+        self, call: Call, edge_index: Tensor, source: Tensor, size: Any, kwargs: dict[str, Any], name: str
+    ) -> Tensor:
         if not torch.is_grad_enabled():
             return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
         leaf = _leaf(source)
-        both = isinstance(kwargs["x"], tuple)
-        kwargs = {**kwargs, "x": (leaf, *kwargs["x"][1:]) if both else leaf}
+        both = isinstance(kwargs[name], tuple)
+        kwargs = {**kwargs, name: (leaf, *kwargs[name][1:]) if both else leaf}
         out = type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
-        call.gathered = out.detach().reshape(out.size(0), -1)
+        call.gathered = self._flat(out.detach())
 
         def note(name: str) -> Callable[[Tensor], None]:
-            return lambda gradient: setattr(call, name, gradient.reshape(gradient.size(0), -1))
+            return lambda gradient: setattr(call, name, self._flat(gradient))
 
         out.register_hook(note("gradient"))
         leaf.register_hook(note("returned"))
@@ -132,6 +144,88 @@ def _leaf(x: Tensor) -> Tensor:
     return x if x.requires_grad else x.detach().requires_grad_()
 
 
+def _message_name(kwargs: dict[str, Any]) -> str | None:
+    """Return which argument of a propagation nodes send: x, value, v, a or h, else the only matrix there is."""
+    tensors = {}
+    for name, value in kwargs.items():
+        first = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(first, Tensor) and first.is_floating_point():
+            tensors[name] = first
+    for name in NAMES:
+        if name in tensors:
+            return name
+    wide = [name for name, value in tensors.items() if value.dim() == 2 and "edge" not in name]
+    return wide[0] if len(wide) == 1 else None
+
+
+def listen_where_true(probe: Probe, plain: Probe, graphs: list[Data]) -> tuple[list[Call], bool]:
+    """Listen to the convolutions of a private copy whose stand-ins compute what they stand for.
+
+    Each is compared with the plain copy on every graph, without and with gradients. If they do not fit together,
+    they are tried one by one, and those that differ are left as they are.
+
+    Args:
+        probe: Records a layer of the private copy, which is changed.
+        plain: Records the same layer of a copy that notes nothing.
+        graphs: The reference and the start.
+
+    Returns:
+        The list of calls, and whether every convolution is listened to.
+    """
+    with torch.no_grad():
+        wanted = [plain(graph, complete=False).activation for graph in graphs]
+    calls = listen(probe.model)
+    convs = [module for module in probe.model.modules() if isinstance(module, MessagePassing)]
+    heard = {conv: vars(conv).get("propagate") for conv in convs}
+    if _fits(probe, calls, graphs, wanted):
+        return calls, all(isinstance(stand_in, Propagation) for stand_in in heard.values())
+    own = {conv: vars(twin).get("propagate") for conv, twin in zip(convs, _convolutions(plain.model), strict=True)}
+    for conv in convs:
+        _set_propagate(conv, own[conv])
+    for conv in convs:
+        if own[conv] is None and isinstance(heard[conv], Propagation):
+            _set_propagate(conv, heard[conv])
+            if not _fits(probe, calls, graphs, wanted):
+                _set_propagate(conv, None)
+    calls.clear()
+    return calls, False
+
+
+def _convolutions(model: nn.Module) -> list[MessagePassing]:
+    return [module for module in model.modules() if isinstance(module, MessagePassing)]
+
+
+def _set_propagate(conv: MessagePassing, propagate: Any) -> None:
+    vars(conv).pop("propagate", None)
+    if propagate is not None:
+        conv.propagate = propagate
+
+
+def _fits(probe: Probe, calls: list[Call], graphs: list[Data], wanted: list[Tensor]) -> bool:
+    """Tell whether a copy that is listened to gives the plain activations, and gradients of every message."""
+    try:
+        for graph, activation in zip(graphs, wanted, strict=True):
+            calls.clear()
+            with torch.no_grad():
+                same = agree(probe(graph, complete=False).activation, activation)
+            calls.clear()
+            seen = probe(graph, complete=False).activation
+            if not same or not agree(seen.detach(), activation):
+                return False
+            if calls:
+                seen.sum().backward()
+            shape = graph.x.size(0)
+            if any(call.message.size(0) != shape or not _is_whole(call) for call in calls):
+                return False
+    except Exception:  # a foreign convolution may fail in any way when it is listened to
+        return False
+    return True
+
+
+def _is_whole(call: Call) -> bool:
+    return all(part.shape == call.message.shape for part in (call.gathered, call.gradient, call.returned))
+
+
 def listen(model: nn.Module) -> list[Call]:
     """Note every propagation of a private copy from now on, in a list that the caller clears before each pass.
 
@@ -140,8 +234,9 @@ def listen(model: nn.Module) -> list[Call]:
     calls: list[Call] = []
     matrices = _Matrices()
     for conv in list(model.modules()):
-        if isinstance(conv, MessagePassing) and conv.flow == "source_to_target":
-            conv.propagate = _Propagation(conv, calls, matrices)  # type: ignore[assignment]
+        own = isinstance(conv, MessagePassing) and "propagate" in vars(conv)
+        if isinstance(conv, MessagePassing) and conv.flow == "source_to_target" and not own:
+            conv.propagate = Propagation(conv, calls, matrices)  # type: ignore[assignment]
     return calls
 
 

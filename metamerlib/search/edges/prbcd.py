@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class PRBCD:
         resample: Share of the epochs after which the block is no longer drawn anew.
         seed: Seed of the blocks and samples.
     """
+
+    moves: ClassVar[str] = "edges"
 
     steps: int = 400
     block: int = 200_000

@@ -14,7 +14,8 @@ from metamerlib.graphs.edit import with_edges, with_features
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.row_space import projected, row_space, sees_only
 from metamerlib.probing.target import Target
-from metamerlib.search.edges.messages import Call, listen
+from metamerlib.search.edges.messages import Call, Propagation, listen_where_true
+from metamerlib.search.edges.refresh import Refresh, refreshed
 from metamerlib.search.edges.relaxation import Relaxed
 
 
@@ -51,6 +52,9 @@ class StructureProblem:
         highest: Reference edges that the result holds at most.
         calls: List that the private copy fills on every pass.
         plain: Records the same layer of a copy that notes nothing.
+        refresh: Computes what follows from the edges anew on each candidate, or None.
+        guided: Whether any convolution is listened to, so that moves are proposed by its messages.
+        whole: Whether all that edges do passes through convolutions that are listened to.
     """
 
     probe: Probe
@@ -62,6 +66,9 @@ class StructureProblem:
     highest: int
     calls: list[Call]
     plain: Probe
+    refresh: Refresh | None = None
+    guided: bool = True
+    whole: bool = True
 
     @property
     def num_nodes(self) -> int:
@@ -75,7 +82,7 @@ class StructureProblem:
 
     def relaxed(self) -> Relaxed:
         """Return the layer as a function of real edge weights."""
-        return Relaxed(self.plain, self.graph)
+        return Relaxed(self.plain, self.graph, self.refresh)
 
     def look(self, pairs: Tensor) -> Look:
         """Run the model on a set of edges ``[2, |E|]``."""
@@ -104,8 +111,15 @@ class StructureProblem:
 
     def _residual(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         self.calls.clear()
-        candidate = with_edges(self.graph, both_directions(pairs))
-        residual, plain = self.target.residual(self.probe(candidate, complete=False), 1)
+        candidate = refreshed(with_edges(self.graph, both_directions(pairs)), self.refresh)
+        try:
+            recording = self.probe(candidate, complete=False)
+        except Exception as error:  # a foreign forward may fail in any way on some edges
+            raise ValueError(
+                f"the model fails on other edges than the reference's: {type(error).__name__}: {error}; let its "
+                "forward accept any edges, isolated nodes included, or use start='configuration', which keeps degrees"
+            ) from error
+        residual, plain = self.target.residual(recording, 1)
         return residual[0], plain[0]
 
     def _look(self, residual: Tensor, plain: Tensor, probes: list[Tensor]) -> Look:
@@ -116,7 +130,12 @@ class StructureProblem:
 
 
 def structure_problem(
-    probe: Probe, reference: Data, target: Target, start: Tensor, bounds: tuple[int, int]
+    probe: Probe,
+    reference: Data,
+    target: Target,
+    start: Tensor,
+    bounds: tuple[int, int],
+    refresh: Refresh | None = None,
 ) -> StructureProblem:
     """Set up the search for edges.
 
@@ -126,14 +145,29 @@ def structure_problem(
         target: What is matched.
         start: Undirected edges where the search begins ``[2, |E|]``.
         bounds: Reference edges that the result holds at least and at most.
+        refresh: Computes what follows from the edges anew on each candidate, or None; it may read the features,
+            which then stay as they are.
     """
-    space = row_space(probe.model, reference.x.size(1))
+    space = row_space(probe.model, reference.x.size(1)) if refresh is None else None
     small, graph = probe.copy(), with_edges(reference, reference.edge_index)
     if space is not None:
         x = space.coordinates(reference.x)
         if sees_only(probe, space, [(g, x) for g in (graph, with_edges(graph, both_directions(start)))]):
             small, graph = projected(probe, space), with_features(graph, x)
     plain = small.copy()
+    begin = with_edges(graph, both_directions(start))
+    calls, whole = listen_where_true(small, plain, [graph, refreshed(begin, refresh)])
+    guided = any(isinstance(vars(m).get("propagate"), Propagation) for m in small.model.modules())
     return StructureProblem(
-        small, graph, target, start, undirected_pairs(reference), *bounds, listen(small.model), plain
+        small,
+        graph,
+        target,
+        start,
+        undirected_pairs(reference),
+        *bounds,
+        calls,
+        plain,
+        refresh,
+        guided,
+        whole and refresh is None,
     )

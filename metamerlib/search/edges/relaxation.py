@@ -12,7 +12,11 @@ from torch_geometric.nn import GINConv, MessagePassing, SAGEConv
 from metamerlib.models.calling import call
 from metamerlib.models.convolutions import CONVOLUTIONS, weightless_kinds
 from metamerlib.models.gnn import GNN
+from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
+from metamerlib.search.edges.refresh import Refresh, refreshed
+
+NEGLIGIBLE = 1e-8
 
 
 def reads_weights(probe: Probe, graph: Data) -> bool:
@@ -69,6 +73,7 @@ class Relaxed(nn.Module):
     Args:
         probe: Records a layer; its copy of the model is copied once more.
         graph: The reference; gives what else the model needs.
+        refresh: Computes attributes of nodes anew from the edges that have a weight, without a gradient, or None.
 
     Raises:
         ValueError: If the model neither takes edge weights nor consists of convolutions that can be relaxed.
@@ -82,10 +87,10 @@ class Relaxed(nn.Module):
         torch.Size([34, 8])
     """
 
-    def __init__(self, probe: Probe, graph: Data) -> None:
+    def __init__(self, probe: Probe, graph: Data, refresh: Refresh | None = None) -> None:
         super().__init__()
         self.own = reads_weights(probe, graph)
-        self.probe, self.graph = probe.copy(), graph
+        self.probe, self.graph, self.refresh = probe.copy(), graph, refresh
         self.weights: dict[str, Tensor] = {}
         if self.own:
             return
@@ -98,6 +103,19 @@ class Relaxed(nn.Module):
             )
         for conv in convs:
             conv.propagate = _Weighted(conv, self.weights)
+        self._compare(probe)
+
+    def _compare(self, probe: Probe) -> None:
+        """Raise unless the relaxed layer is the plain one where all weights are 1."""
+        edges = self.graph.edge_index
+        with torch.no_grad():
+            here = self.record(self.graph.x, edges, self.graph.x.new_ones(edges.size(1))).activation
+            same = agree(here, probe(self.graph, complete=False).activation)
+        if not same:
+            raise ValueError(
+                "the model's convolutions do more than their type says (hooks inside, or a propagation of their own), "
+                "so edge weights cannot be relaxed; use solver='swaps', or let the model's forward take edge_weight"
+            )
 
     def record(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Any:
         """Return the recording of the layer, through which gradients flow to the weights ``[E]``."""
@@ -105,14 +123,25 @@ class Relaxed(nn.Module):
         if edge_weight.requires_grad:  # the root of a degree of zero has no slope
             edge_weight = edge_weight * 1.0
             edge_weight.register_hook(lambda gradient: gradient.nan_to_num(0.0, 0.0, 0.0))
-        for name, value in self.graph.to_dict().items():
-            if name not in ("x", "edge_index") and not self.graph.is_edge_attr(name):
+        for name, value in self._others(x, edge_index, edge_weight.detach()).items():
+            if name not in ("x", "edge_index", "edge_weight") and not self.graph.is_edge_attr(name):
                 candidate[name] = value
         if self.own:
             candidate.edge_weight = edge_weight
         else:
             self.weights["edge"] = edge_weight
         return self.probe(candidate, complete=False)
+
+    def _others(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> dict[str, Any]:
+        """Return what else the model needs, computed anew where it follows from the edges."""
+        if self.refresh is None:
+            return self.graph.to_dict()
+        kept = edge_weight > NEGLIGIBLE
+        candidate = self.graph.clone()
+        candidate.x, candidate.edge_index = x.detach(), edge_index[:, kept]
+        if self.own:
+            candidate.edge_weight = edge_weight[kept]
+        return refreshed(candidate, self.refresh).to_dict()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
         """Return the activation of the layer ``[rows, d_k]``."""

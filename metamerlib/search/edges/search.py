@@ -24,11 +24,12 @@ from metamerlib.search.edges.limits import (
 )
 from metamerlib.search.edges.prbcd import PRBCD
 from metamerlib.search.edges.problem import structure_problem
+from metamerlib.search.edges.refresh import Refresh, check_refresh, held_attributes, refreshed
 from metamerlib.search.edges.starts import edge_start
 from metamerlib.search.edges.ste import EdgeSTE
 from metamerlib.search.edges.swaps import EdgeSwaps
 from metamerlib.search.metamer import Outcome
-from metamerlib.search.request import Request
+from metamerlib.search.request import Request, best_restart
 
 MAX_STEPS = 2000
 
@@ -40,7 +41,8 @@ def check(request: Request, graph: Data) -> None:
     """Raise unless the request can be met: a simple graph without weights, a known start, limits that leave a graph."""
     check_edges_alone(request)
     limits(request, graph)
-    check_solver(request.solver, NAMES)
+    check_solver(request.solver, NAMES, moves="edges")
+    check_refresh(request.refresh, graph)
 
 
 def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outcome:
@@ -57,29 +59,30 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     """
     bounds = limits(request, graph)
     steps = request.max_steps or MAX_STEPS
-    refuse_attributes(probe, graph)
-    check_reacts(probe, graph)
-    best: tuple[Tensor, Tensor, DiscreteSolution] | None = None
-    for restart in range(request.num_restarts):
-        seed = request.seed + restart
+    refuse_attributes(probe, graph, request.refresh)
+    held = held_attributes(probe, graph, request.refresh)
+    check_reacts(probe, graph, request.refresh)
+
+    def attempt(seed: int) -> tuple[tuple[Tensor, bool], DiscreteSolution]:
         start = edge_start(graph, request.start, bounds, request.budget, seed)
-        problem = structure_problem(probe, graph, target, start, bounds)
+        problem = structure_problem(probe, graph, target, start, bounds, request.refresh)
         solver = _solver(request.solver, request.start, steps, seed)
-        solution = solve_discrete(problem, solver, max_steps=steps, rtol=request.rtol, stall_rtol=request.stall_rtol)
-        if best is None or solution.loss < best[2].loss:
-            best = start, start if solution.state is None else solution.state, solution
-    assert best is not None
-    start, found, solution = best
+        ends: dict[str, Any] = {"rtol": request.rtol, "stall_rtol": request.stall_rtol}
+        return (start, problem.guided), solve_discrete(problem, solver, max_steps=steps, **ends)
+
+    (start, guided), solution, taken = best_restart(request, attempt)
+    found = start if solution.state is None else solution.state
     name = request.solver if isinstance(request.solver, str) else repr(request.solver)
     return Outcome(
-        graph=_result(graph, found),
-        start=_result(graph, start),
+        graph=_result(graph, found, request.refresh),
+        start=_result(graph, start, request.refresh),
         status=solution.status,
-        steps=solution.steps,
+        steps=taken,
         history=solution.history,
         settings=request.settings(
             values="binary", solver="swaps" if name == "auto" else name, max_steps=steps,
-            start=start_name(request.start), **overlap_settings(graph, found, start),
+            start=start_name(request.start), held_attributes=held, guided=guided,
+            **overlap_settings(graph, found, start),
         ),
     )  # fmt: skip
 
@@ -94,7 +97,7 @@ def _solver(wanted: str | DiscreteSolver, start: Any, steps: int, seed: int) -> 
     return EdgeSwaps(steps=steps, degrees="keep" if start == "configuration" else "free", seed=seed)
 
 
-def _result(graph: Data, pairs: Tensor) -> Data:
+def _result(graph: Data, pairs: Tensor, refresh: Refresh | None) -> Data:
     pairs = pairs.sort(dim=0).values
     order = pair_keys(pairs, int(graph.x.size(0))).argsort()
-    return with_edges(graph, both_directions(pairs[:, order])).clone()
+    return refreshed(with_edges(graph, both_directions(pairs[:, order])).clone(), refresh)

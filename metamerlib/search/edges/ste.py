@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class EdgeSTE:
         seed: Seed of the scores at the start.
     """
 
+    moves: ClassVar[str] = "edges"
+
     steps: int = 300
     learning_rate: float = 0.01
     seed: int = 0
@@ -45,6 +48,11 @@ class EdgeSTE:
         if num_nodes > MOST_NODES:
             raise ValueError(
                 f"solver='ste' holds all pairs of {num_nodes} nodes, and stops at {MOST_NODES}; use solver='swaps'"
+            )
+        if not problem.guided:
+            raise ValueError(
+                "solver='ste' follows the messages of convolutions, and none of this model's could be listened to; "
+                "use solver='swaps'"
             )
         low, high = torch.triu_indices(num_nodes, num_nodes, 1, device=problem.start.device)
         keys = pair_keys((low, high), num_nodes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from metamerlib.graphs.edges import among, both_directions, pair_keys
-from metamerlib.search.annealing import divide, temperature
+from metamerlib.search.annealing import attribute_change, temperature
 from metamerlib.search.edges.messages import Metric, metric_of
 from metamerlib.search.edges.moves import (
     Influence,
@@ -59,6 +60,8 @@ class EdgeSwaps:
         seed: Seed of all that is random.
     """
 
+    moves: ClassVar[str] = "edges"
+
     steps: int = 2000
     degrees: str = "free"
     rows: int = 1024
@@ -88,6 +91,8 @@ class EdgeSwaps:
             degree = _degree(pairs, problem).to(problem.target.activation.dtype)
             if probes:
                 metrics = _metrics(look, degree, self.rank)
+            if len(metrics) != len(look.calls):
+                metrics = []
             near = heat == 0 and bool(metrics) and _few_nodes_left(look, self.close)
             after = self._finish(problem, pairs, look, metrics, degree) if near else pairs
             if after is pairs:
@@ -228,7 +233,7 @@ def _accept(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) 
         together = problem.look(moves.apply(pairs))
         change = _attribute(problem, pairs, together, look, moves)
     good = (change < moves.threshold).nonzero().reshape(-1)
-    exact = look.rows is not None and len(look.calls) == 1 and bool((moves.slots[1] >= 0).all())
+    exact = problem.whole and look.rows is not None and len(look.calls) == 1 and bool((moves.slots[1] >= 0).all())
     good = good[change[good].argsort()]
     while good.numel():
         chosen = moves.take(good)
@@ -253,4 +258,4 @@ def _attribute(problem: StructureProblem, pairs: Tensor, together: Look, look: L
     index = torch.arange(len(moves), device=pairs.device)
     for ends in moves.ends:
         owner[ends] = index
-    return divide(together.rows - look.rows, owner, len(moves), both_directions(pairs))
+    return attribute_change(together.rows - look.rows, owner, len(moves), both_directions(pairs))

@@ -20,14 +20,15 @@ from metamerlib.probing.target import Target
 from metamerlib.search.discrete_loop import solve_discrete
 from metamerlib.search.edges.limits import check_edges_alone, check_reacts, limits, overlap_settings, start_name
 from metamerlib.search.edges.problem import StructureProblem, structure_problem
-from metamerlib.search.edges.relaxation import Relaxed, reads_weights
+from metamerlib.search.edges.refresh import Refresh, check_refresh, held_attributes, refreshed
+from metamerlib.search.edges.relaxation import NEGLIGIBLE, Relaxed, reads_weights
 from metamerlib.search.edges.starts import edge_start
 from metamerlib.search.edges.swaps import EdgeSwaps
 from metamerlib.search.features.adam import Adam
 from metamerlib.search.features.lbfgs import LBFGS
-from metamerlib.search.loop import Evaluation, Solution, Solver, solve
+from metamerlib.search.loop import Evaluation, Solution, Solver, joined_seconds, solve
 from metamerlib.search.metamer import Outcome
-from metamerlib.search.request import Request
+from metamerlib.search.request import Request, best_restart
 
 SOLVERS: dict[str, Solver] = {"lbfgs": LBFGS(), "adam": Adam(learning_rate=0.02)}
 
@@ -39,9 +40,6 @@ CANDIDATES = 4
 
 
 SMALL = 0.2
-
-
-NEGLIGIBLE = 1e-8
 
 
 ROUNDS, BLOCK = 8, 8
@@ -83,10 +81,11 @@ class WeightProblem:
 def check(request: Request, graph: Data) -> None:
     """Raise unless the request can be met."""
     check_edges_alone(request)
+    check_refresh(request.refresh, graph)
     if request.budget is not None:
         raise ValueError("budget counts flips of binary edges; drop it, or use values='binary'")
     limits(request, graph)
-    check_solver(request.solver, SOLVERS)
+    check_solver(request.solver, SOLVERS, moves="features")
 
 
 def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outcome:
@@ -105,35 +104,35 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     """
     bare = with_edges(graph, graph.edge_index)
     check_weights(probe, bare)
-    check_reacts(probe, bare)
+    held = held_attributes(probe, bare, request.refresh)
+    check_reacts(probe, bare, request.refresh)
     bounds, steps = limits(request, graph), request.max_steps or MAX_STEPS
     name = "lbfgs" if request.solver == "auto" else request.solver
     solver = SOLVERS[name] if isinstance(name, str) else name
-    best = None
-    for restart in range(request.num_restarts):
-        seed = request.seed + restart
+
+    def attempt(seed: int) -> tuple[tuple[WeightProblem, Data], Solution]:
         start, weight = _start(graph, request.start, bounds, seed)
         if not isinstance(request.start, Data):
-            start = _good_edges(probe, graph, target, start, bounds, max(1, steps // 2), seed)
-        problem = _problem(probe, graph, target, start, weight, bounds, seed)
-        begin = _graph(graph, problem.candidates, problem.start[0, :, 0])
+            start = _good_edges(probe, graph, target, start, bounds, max(1, steps // 2), seed, request.refresh)
+        problem = _problem(probe, graph, target, start, weight, bounds, seed, request.refresh)
+        begin = _graph(graph, problem.candidates, problem.start[0, :, 0], request.refresh)
         problem, solution = _in_rounds(problem, solver, steps, request, seed)
-        if best is None or float(solution.loss) < float(best[1].loss):
-            best = problem, solution, begin
-    assert best is not None
-    problem, solution, begin = best
-    found = _graph(graph, problem.candidates, solution.position[0, :, 0])
+        return (problem, begin), solution
+
+    (problem, begin), solution, taken = best_restart(request, attempt)
+    found = _graph(graph, problem.candidates, solution.position[0, :, 0], request.refresh)
     kept = undirected_pairs(found)
     losses = solution.losses[:, 0].numpy()
     return Outcome(
         graph=found,
         start=begin,
         status=solution.status,
-        steps=solution.steps,
+        steps=taken,
         history=pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "seconds": solution.seconds}),
         settings=request.settings(
             values="weighted", solver=name if isinstance(name, str) else repr(name), max_steps=steps,
-            start=start_name(request.start), **overlap_settings(graph, kept, undirected_pairs(begin)),
+            start=start_name(request.start), held_attributes=held,
+            **overlap_settings(graph, kept, undirected_pairs(begin)),
         ),
     )  # fmt: skip
 
@@ -155,10 +154,7 @@ def _in_rounds(
         if left <= 0 or solution.status in ("converged", "non_finite"):
             break
         problem = _with_better_candidates(problem, solution.position[0, :, 0], generator)
-    seconds: list[float] = []
-    for part in parts:
-        before = seconds[-1] if seconds else 0.0
-        seconds += [before + second for second in part.seconds]
+    seconds = joined_seconds(part.seconds for part in parts)
     losses = torch.cat([part.losses for part in parts])
     return problem, replace(parts[-1], steps=steps - left, losses=losses, seconds=seconds)
 
@@ -195,10 +191,17 @@ def check_weights(probe: Probe, graph: Data) -> None:
 
 
 def _good_edges(
-    probe: Probe, graph: Data, target: Target, start: Tensor, bounds: tuple[int, int], steps: int, seed: int
+    probe: Probe,
+    graph: Data,
+    target: Target,
+    start: Tensor,
+    bounds: tuple[int, int],
+    steps: int,
+    seed: int,
+    refresh: Refresh | None,
 ) -> Tensor:
     """Exchange edges first: which pairs have a weight matters more than the weights."""
-    binary = structure_problem(probe, with_edges(graph, graph.edge_index), target, start, bounds)
+    binary = structure_problem(probe, with_edges(graph, graph.edge_index), target, start, bounds, refresh)
     solution = solve_discrete(binary, EdgeSwaps(steps=steps, seed=seed), max_steps=steps, rtol=0.0)
     return start if solution.state is None else solution.state
 
@@ -224,9 +227,16 @@ def _start(graph: Data, start: str | Data | None, bounds: tuple[int, int], seed:
 
 
 def _problem(
-    probe: Probe, graph: Data, target: Target, start: Tensor, weight: Tensor, bounds: tuple[int, int], seed: int
+    probe: Probe,
+    graph: Data,
+    target: Target,
+    start: Tensor,
+    weight: Tensor,
+    bounds: tuple[int, int],
+    seed: int,
+    refresh: Refresh | None,
 ) -> WeightProblem:
-    problem = structure_problem(probe, with_edges(graph, graph.edge_index), target, start, bounds)
+    problem = structure_problem(probe, with_edges(graph, graph.edge_index), target, start, bounds, refresh)
     num_nodes, size = problem.num_nodes, problem.reference.size(1)
     avoid = torch.cat([problem.known, pair_keys(start, num_nodes)]).unique()
     free = num_nodes * (num_nodes - 1) // 2 - avoid.numel()
@@ -238,10 +248,10 @@ def _problem(
     return WeightProblem(problem.relaxed(), problem, candidates, roots[None, :, None])
 
 
-def _graph(graph: Data, candidates: Tensor, roots: Tensor) -> Data:
+def _graph(graph: Data, candidates: Tensor, roots: Tensor, refresh: Refresh | None) -> Data:
     weight = roots.square()
     kept = weight > NEGLIGIBLE
     pairs, weight = candidates[:, kept], weight[kept]
     order = pair_keys(pairs, int(graph.x.size(0))).argsort()
     pairs, weight = pairs[:, order].sort(dim=0).values, weight[order]
-    return with_edges(graph, both_directions(pairs), weight.repeat(2)).clone()
+    return refreshed(with_edges(graph, both_directions(pairs), weight.repeat(2)).clone(), refresh)

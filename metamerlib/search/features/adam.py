@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ class Adam:
     Attributes:
         learning_rate: Step size in units of the coordinates.
     """
+
+    moves: ClassVar[str] = "features"
 
     learning_rate: float = 0.003
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class LBFGS:
     Attributes:
         memory: Number of (step, change of gradient) pairs kept.
     """
+
+    moves: ClassVar[str] = "features"
 
     memory: int = 5
 

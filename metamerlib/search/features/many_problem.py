@@ -134,7 +134,7 @@ def many_problem(
     union = union_of(graphs)
     at_start = with_features(union, torch.cat(list(starts)))
     if len(graphs) > 1:
-        _check_apart(probe, union, targets)
+        _check_apart(probe, graphs, at_start, starts)
     space = row_space(probe.model, union.x.size(1)) if reduce else None
     seen = [(g, space.coordinates(g.x)) for g in (union, at_start)] if space is not None else []
     if space is None or not sees_only(probe, space, seen):
@@ -161,10 +161,13 @@ def _assemble(
     return ManyProblem(plain, probe, graphs, union, targets, together, norms, start, nodes, rows, space)
 
 
-def _check_apart(probe: Probe, union: Data, targets: Sequence[Target]) -> None:
+def _check_apart(probe: Probe, graphs: Sequence[Data], union: Data, starts: Sequence[Tensor]) -> None:
+    """Compare the graphs in their union with each alone, at features that differ from graph to graph."""
     with torch.no_grad():
         together = probe(union, complete=False).activation
-    if not agree(together, torch.cat([target.activation for target in targets])):
+        pairs = zip(graphs, starts, strict=True)
+        alone = [probe(with_features(graph, x), complete=False).activation for graph, x in pairs]
+    if not agree(together, torch.cat(alone)):
         raise ValueError(
             "this model couples the graphs of a disjoint union (a norm over all nodes, perhaps): "
             "use find_metamer for each graph, or let its forward take batch"

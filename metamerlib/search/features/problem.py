@@ -14,8 +14,12 @@ from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.reduce import with_fixed_structure
 from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
-from metamerlib.probing.target import Target
+from metamerlib.probing.target import Target, by_copy
 from metamerlib.search.loop import Evaluation
+
+
+class Coupled(ValueError):
+    """The model couples the graphs of a disjoint union, or does not take one."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def feature_problem(
         reduce: Whether to search in the row space of the first linear maps where the model allows it.
 
     Raises:
-        ValueError: If several starts are asked for and the model couples the graphs of a disjoint union.
+        Coupled: If several starts are asked for and the model couples the graphs of a disjoint union.
     """
     copies, device = starts.size(0), starts.device
     graph = union_of_copies(reference, copies)
@@ -116,17 +120,24 @@ def feature_problem(
     here, begin = (x for _, x in seen)
     inputs = with_features(graph, here.repeat(copies, 1))
     if copies > 1:
-        _check_apart(small, with_features(reference, here), inputs, copies)
+        _check_apart(small, with_features(reference, here), with_features(graph, begin), copies)
     fast = with_fixed_structure(small, [inputs, with_features(graph, begin)])
     position = (begin if rows is None else begin[rows]).reshape(copies, -1, begin.size(1))
     return FeatureProblem(fast, graph, target, position, inputs.x, rows, space, starts)
 
 
 def _check_apart(probe: Probe, one: Data, union: Data, copies: int) -> None:
-    with torch.no_grad():
-        alone, together = (probe(graph, complete=False).activation for graph in (one, union))
-    if not agree(together, alone.repeat(copies, 1)):
-        raise ValueError(
+    """Compare the first and the last copy in the union, which have different features, with each alone."""
+    begins = union.x.reshape(copies, -1, union.x.size(1))
+    try:
+        with torch.no_grad():
+            together = by_copy(probe(union, complete=False).activation, copies)
+            alone = {i: probe(with_features(one, begins[i]), complete=False).activation for i in (0, copies - 1)}
+        apart = all(agree(together[i], activation) for i, activation in alone.items())
+    except (ValueError, RuntimeError):  # a model tied to the number of nodes
+        apart = False
+    if not apart:
+        raise Coupled(
             "this model couples the graphs of a disjoint union (a norm over all nodes, perhaps): "
             "use num_restarts=1, or let its forward take batch"
         )

@@ -17,11 +17,11 @@ from metamerlib.probing.target import Target
 from metamerlib.search.features.adam import Adam
 from metamerlib.search.features.graduated import solve_graduated
 from metamerlib.search.features.lbfgs import LBFGS
-from metamerlib.search.features.problem import FeatureProblem, feature_problem
+from metamerlib.search.features.problem import Coupled, FeatureProblem, feature_problem
 from metamerlib.search.features.starts import feature_starts
 from metamerlib.search.loop import Solution, Solver, solve
 from metamerlib.search.metamer import Outcome
-from metamerlib.search.request import Request
+from metamerlib.search.request import Request, refuse_refresh
 
 SOLVERS: dict[str, Solver] = {"lbfgs": LBFGS(), "adam": Adam()}
 
@@ -31,6 +31,7 @@ MAX_STEPS = 2000
 
 def check(request: Request, graph: Data) -> None:
     """Raise unless the request can be met: no option for edges or ones, a known solver, a fitting slope."""
+    refuse_refresh(request)
     for name in ("budget", "max_overlap"):
         if getattr(request, name) is not None:
             raise ValueError(f"{name} limits edges or ones, but real features have neither; drop {name}")
@@ -50,7 +51,10 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     solver, name = choose_solver(request.solver, request.slope)
     starts = feature_starts(graph, free, request.start, request.num_restarts, request.seed)
     limits = {"max_steps": request.max_steps or MAX_STEPS, "rtol": request.rtol, "stall_rtol": request.stall_rtol}
-    problem, solution = _solve(probe, graph, target, starts, free, solver, limits)
+    try:
+        problem, solution = _solve(probe, graph, target, starts, free, solver, limits)
+    except Coupled:
+        problem, solution, starts = _one_by_one(probe, graph, target, starts, free, solver, limits)
     best = int(torch.nan_to_num(solution.loss, nan=torch.inf).argmin())
     settings = request.settings(
         values="continuous", solver=name, max_steps=limits["max_steps"],
@@ -65,6 +69,29 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
         history=_history(solution, best),
         settings=settings,
     )
+
+
+def _one_by_one(
+    probe: Probe,
+    graph: Data,
+    target: Target,
+    starts: Tensor,
+    free: Tensor | None,
+    solver: Solver,
+    limits: dict[str, Any],
+) -> tuple[FeatureProblem, Solution, Tensor]:
+    """Run the starts one after the other until one converges; the best, with its own status and all steps."""
+    best, steps = None, 0
+    for start in starts:
+        problem, solution = _solve(probe, graph, target, start[None], free, solver, limits)
+        steps += solution.steps
+        loss = float(torch.nan_to_num(solution.loss, nan=torch.inf))
+        if best is None or loss < best[0]:
+            best = loss, problem, solution, start[None]
+        if solution.status == "converged":
+            break
+    assert best is not None
+    return best[1], replace(best[2], steps=steps), best[3]
 
 
 def _solve(
@@ -87,7 +114,7 @@ def _solve(
 
 def choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, str]:
     """Return the solver of that name (or the one given) and its name, or raise where it does not fit the slope."""
-    check_solver(solver, SOLVERS)
+    check_solver(solver, SOLVERS, moves="features")
     if isinstance(solver, str):
         name = ("lbfgs" if slope is None else "adam") if solver == "auto" else solver
         chosen = SOLVERS[name]

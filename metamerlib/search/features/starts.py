@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_features
+from metamerlib.checks import (
+    check_choice,
+    check_features,
+)
 
 
 def graph_starts(graphs: Sequence[Data], start: str | Sequence[Tensor] | None, seed: int) -> list[Tensor]:

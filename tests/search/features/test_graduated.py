@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import metamerlib as ml
-from metamerlib.search.features.graduated import solve_graduated
+from metamerlib.search.features.graduated import solve_each_graduated, solve_graduated
 from metamerlib.search.features.lbfgs import LBFGS
 from metamerlib.search.loop import Evaluation, solve
 
@@ -18,6 +18,10 @@ class Ramp:
 
     def relaxed(self, leak, start):
         return Ramp(start, leak, self.seen)
+
+    def subset(self, kept, start):
+        assert len(kept) == len(start)
+        return Ramp(start, self.leak, self.seen)
 
     def evaluate(self, position):
         x = position.detach().requires_grad_()
@@ -76,3 +80,25 @@ def test_inner_relu_of_a_network_is_leaked_and_the_result_is_honest():
     found, wanted = (model(g.x, g.edge_index) for g in (m.graph, graph))
     assert m.loss == pytest.approx(((found - wanted).norm() / wanted.norm()).item() ** 2, rel=1e-6)
     assert len(m.history) <= m.steps and m.loss <= m.history.loss.min() * (1 + 1e-6)
+
+
+def test_searches_end_as_they_do_alone():
+    values = (-3.0, 3.0, -1.0, 1.0)
+    together = solve_each_graduated(Ramp(start(*values)), LBFGS(), max_steps=900, rtol=1e-8)
+    for value, ending in zip(values, together, strict=True):
+        alone = solve_graduated(Ramp(start(value)), LBFGS(), max_steps=900, rtol=1e-8)
+        assert (ending.status, ending.position.item()) == (alone.status, alone.position.item())
+        assert ending.relaxed.any() == alone.relaxed.any() and len(ending.losses) == ending.steps
+
+
+def test_only_stalled_searches_are_relaxed_from_their_own_starts():
+    searches = Ramp(start(3.0, -3.0))
+    solve_each_graduated(searches, LBFGS(), max_steps=900, rtol=1e-8)
+    assert [leak for leak, _ in searches.seen] == [0.0, 0.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.0]
+    assert all(len(position) == 1 for _, position in searches.seen[1:]) and searches.seen[1][1] == [-3.0]
+
+
+@pytest.mark.parametrize("limit", [60, 200, 400])
+def test_number_of_steps_is_never_exceeded(limit):
+    for ending in solve_each_graduated(Ramp(start(-3.0, -2.0)), LBFGS(), max_steps=limit, rtol=1e-30):
+        assert ending.steps <= limit

@@ -1,0 +1,93 @@
+"""What every notebook repeats: tables read or computed, figures published, columns described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from metamerlib.report import figures, records
+
+
+@dataclass(frozen=True)
+class Study:
+    """One notebook, with the profile that it runs in and the folder of its tables.
+
+    Attributes:
+        name: Of the notebook, which begins the names of its tables.
+        profile: published reads the tables; full and quick compute what is missing.
+        store: Folder of the tables, relative to the project or absolute; the quick profile has its own.
+
+    Example:
+        >>> Study("02_feature_metamers", "quick").quick
+        True
+    """
+
+    name: str
+    profile: str = "published"
+    store: str = "results"
+
+    @property
+    def quick(self) -> bool:
+        """Whether the study runs on small embedded graphs."""
+        return self.profile == "quick"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the tables."""
+        return records.store_folder(self.profile, self.store)
+
+    def path(self, suffix: str = "") -> Path:
+        """Return the path of the table whose name ends in `suffix`."""
+        return self.folder / f"{self.name}{suffix}.parquet"
+
+    def table(self, suffix: str, function: Callable[..., Any], points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """Return a table: as published, or computed where the store does not hold it; no point may have failed.
+
+        Args:
+            suffix: What follows the study's name in the table's; "" for the main table.
+            function: Computes one point; `RECIPE`, beside it in its cell, is raised when it computes something else.
+            points: Parameters of the points; not used where the table is read.
+        """
+        title = f"{self.name}{suffix}"
+        if self.profile == "published":
+            rows = records.read(title, self.folder)
+        else:
+            recipe = function.__globals__["RECIPE"]
+            rows = records.compute(function, points, name=title, recipe=recipe, store=self.folder)
+        records.check(f"every point of {title} was computed", (rows["error"].fillna("") == "").all())
+        return rows
+
+    def publish(
+        self,
+        figure: Figure,
+        id: str,
+        data: pd.DataFrame,
+        *,
+        table: str | Path | list[str] = "",
+        **texts: Any,
+    ) -> None:
+        """Write a figure, its numbers and their origin; see `figures.publish_figure`.
+
+        Args:
+            figure: The figure.
+            id: Permanent name.
+            data: The numbers drawn.
+            table: Suffix (or suffixes) of the tables drawn, or the path of another file.
+            **texts: `caption`, `alt` and `columns`.
+        """
+        drawn = [self.path(each) if isinstance(each, str) else each for each in _listed(table)]
+        notebook = records.project_root() / "notebooks" / f"{self.name}.ipynb"
+        figures.publish_figure(figure, id, data, store=self.folder, notebook=notebook, table=drawn, **texts)
+
+    def describe(self, suffix: str, columns: Mapping[str, str] | None = None) -> None:
+        """Write what the columns of a table hold beside it; see `records.describe`."""
+        records.describe(f"{self.name}{suffix}", self.folder, columns)
+
+
+def _listed(table: str | Path | list[str]) -> list[Any]:
+    return table if isinstance(table, list) else [table]

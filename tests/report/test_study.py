@@ -1,0 +1,44 @@
+"""A study reads or computes its tables under one name, and refuses points that failed."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pytest
+
+from metamerlib.report.study import Study
+
+RECIPE = 1
+
+
+def half(number):
+    return {"half": 1 / number if number == 0 else number / 2}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "99_demo.ipynb").write_text(json.dumps({"cells": []}))
+    monkeypatch.chdir(tmp_path)
+    return Study("99_demo", "full")
+
+
+def test_a_table_is_computed_once_and_then_read_as_published(study):
+    rows = study.table("_halves", half, [{"number": 4}])
+    again = Study("99_demo", "published").table("_halves", half, [])
+    assert rows.equals(again) and rows["half"].tolist() == [2.0]
+
+
+def test_a_point_that_failed_is_an_error(study):
+    with pytest.raises(AssertionError, match="every point of 99_demo was computed"):
+        study.table("", half, [{"number": 0}])
+
+
+def test_a_figure_names_its_notebook_and_its_tables(study):
+    rows = study.table("", half, [{"number": 4}])[["number", "half"]]
+    study.describe("", {"number": "a number", "half": "half of it"})
+    figure, _ = plt.subplots()
+    texts = {"caption": "Halves.", "alt": "One point.", "columns": {"number": "a number", "half": "half of it"}}
+    study.publish(figure, "fig-demo", rows, **texts)
+    about = json.loads((study.folder / "public" / "figures" / "fig-demo.json").read_text("utf8"))
+    assert about["notebook"]["file"] == "99_demo.ipynb" and about["tables"][0]["file"] == "99_demo.parquet"
