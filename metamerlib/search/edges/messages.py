@@ -236,7 +236,7 @@ def listen(model: nn.Module) -> list[Call]:
     for conv in list(model.modules()):
         own = isinstance(conv, MessagePassing) and "propagate" in vars(conv)
         if isinstance(conv, MessagePassing) and conv.flow == "source_to_target" and not own:
-            conv.propagate = Propagation(conv, calls, matrices)  # type: ignore[assignment]
+            conv.propagate = Propagation(conv, calls, matrices)
     return calls
 
 

@@ -146,7 +146,7 @@ def _in_rounds(
     left = steps
     while True:
         solution = solve(
-            problem,  # type: ignore[arg-type]
+            problem,
             solver, max_steps=min(left, max(1, steps // ROUNDS)), rtol=request.rtol, stall_rtol=request.stall_rtol,
         )  # fmt: skip
         parts.append(solution)
