@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
-
-
 _OTHER = {
     "HeteroData": "; convert with graph.to_homogeneous(), and let the model read edge_type",
     **dict.fromkeys(("Graph", "DiGraph", "MultiGraph", "MultiDiGraph"), _NETWORKX),

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_graph, check_model
+from metamerlib.checks import check_graph
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
 from metamerlib.probing.examination import examine
@@ -23,10 +23,10 @@ from metamerlib.search.metamer import Metamer, Outcome, assemble
 def nullspace_metamer(
     model: nn.Module, graph: Data, seed: int = 0, *, forward: Forward | None = None, layer: Any = None
 ) -> Metamer:
-    """Change the features where the first linear maps of a model cannot see it.
+    r"""Change the features where the first linear maps of a model cannot see it.
 
-    If X enters only through linear maps :math:`W_1 \\ldots W_m` (every branch counted) and
-    :math:`r = rank [W_1 \\ldots W_m] < F`, then
+    If X enters only through linear maps :math:`W_1 \ldots W_m` (every branch counted) and
+    :math:`r = rank [W_1 \ldots W_m] < F`, then
 
     .. math:: X' = X + R (I - Q Q^T)
 
@@ -57,8 +57,7 @@ def nullspace_metamer(
     began = time.perf_counter()
     check_graph(graph)
     graph = with_features(graph, graph.x.detach())
-    probe = Probe(model, model if layer is None else layer, forward=forward)
-    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
+    probe = Probe.fitting(model, model if layer is None else layer, graph, forward=forward)
     num_features = graph.x.size(1)
     target = Target.of(probe.check(graph), None)
     examine(probe, graph, features=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -11,10 +10,9 @@ from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
 from metamerlib.models.calling import Forward, call, private_copy
+from metamerlib.probing.reduce import to_float64
 
 EXACT = {torch.float64: 1e-9}  # largest relative difference of activations that are equal; others are rounded anew
-
-
 ROUNDED = 1e-4
 
 
@@ -63,10 +61,7 @@ def _node_outputs(model: nn.Module, graph: Data, forward: Forward | None) -> lis
 
     for name, module in twin.named_modules():
         module.register_forward_hook(note(name, isinstance(module, MessagePassing)))
-    exact = copy.copy(graph)
-    for name, value in graph.to_dict().items():
-        if isinstance(value, Tensor) and value.is_floating_point():
-            exact[name] = value.double()
+    exact = to_float64(graph, graph.edge_index.device)
     try:
         with torch.no_grad():
             note("the output", True)(twin, (), (forward or call)(twin, exact))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,19 +11,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.exact.proof import check_same
+from metamerlib.exact.slots import Slots, among, largest_searched, partners, slots_of, small_pairs
 from metamerlib.graphs.edit import sort_edges
-from metamerlib.graphs.refinement import combine_classes, counted_attributes, edge_classes, initial_colours, refine
+from metamerlib.graphs.refinement import counted_attributes
 from metamerlib.models.calling import Forward
 
-MOST_PAIRS = 2_000_000  # pairs looked at one by one, in the smallest buckets; of other buckets they are drawn
-
-
 DRAWS, MORE_DRAWS = 4, 64  # partners drawn for an edge of a large bucket; for one that found none among them
-
-
 PATIENCE = 20  # rounds of random switches without progress
-
-
 CHUNK = 2_000_000  # pairs held at once
 
 
@@ -55,39 +48,6 @@ class Switchability:
     edge_mask: Tensor
 
 
-@dataclass(frozen=True)
-class _Slots:
-    """Directed edges by their slots: what a switch exchanges are targets, so a slot keeps its bucket for ever.
-
-    ``order`` sorts the slots by bucket; bucket k holds ``order[start[k] : start[k] + size[k]]``. ``present`` are the
-    sorted keys ``low * N + high`` of the undirected edges.
-    """
-
-    source: np.ndarray
-    target: np.ndarray
-    reverse: np.ndarray
-    bucket: np.ndarray
-    order: np.ndarray
-    start: np.ndarray
-    size: np.ndarray
-    num_nodes: int
-    present: np.ndarray
-
-    def keys(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.minimum(a, b) * self.num_nodes + np.maximum(a, b)
-
-    def crossed(self, e: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the keys of the edges that a switch of slots e and f puts in."""
-        return self.keys(self.source[e], self.target[f]), self.keys(self.source[f], self.target[e])
-
-    def admissible(self, e: np.ndarray, f: np.ndarray) -> np.ndarray:
-        """Say which pairs of slots of one bucket can be switched (a shared node would give a loop or an edge)."""
-        fine = (self.source[e] != self.target[f]) & (self.source[f] != self.target[e])
-        for keys in self.crossed(e, f):
-            fine[fine] = ~_among(keys[fine], self.present)
-        return fine
-
-
 def switchable(graph: Data, rounds: int | None = None, *, degrees: bool = False) -> Switchability:
     """Count the nodes and edges of a graph that admit a switch, and the switches.
 
@@ -112,18 +72,18 @@ def switchable(graph: Data, rounds: int | None = None, *, degrees: bool = False)
         >>> found.nodes, found.edges, found.switches
         (10, 10, 12.0)
     """
-    slots, colours = _slots(graph, rounds, degrees)
+    slots, colours = slots_of(graph, rounds, degrees)
     can = np.zeros(len(slots.source), dtype=bool)
     number = variance = 0.0
-    for e, f in _small_pairs(slots):
+    for e, f in small_pairs(slots):
         can[e] = can[f] = True
         number += len(e) / 2  # the reversed slots make the same switch
-    large = np.flatnonzero(slots.size[slots.bucket] > _limit(slots))
+    large = np.flatnonzero(slots.size[slots.bucket] > largest_searched(slots))
     if len(large):
         rng = np.random.default_rng(0)
         hits = np.zeros(len(large))
         for _ in range(DRAWS):
-            hits += slots.admissible(large, _partners(slots, large, rng))
+            hits += slots.admissible(large, partners(slots, large, rng))
         can[large[hits > 0]] = True
         _settle(slots, large[hits == 0], can, rng)
         bucket, size = np.unique(slots.bucket[large], return_counts=True)
@@ -191,7 +151,7 @@ def switch_metamer(
     """
     if num_switches is not None and num_switches < 1:
         raise ValueError(f"num_switches must be 1 or more, got {num_switches}; None makes as many as help")
-    slots, _ = _slots(graph, rounds, degrees)
+    slots, _ = slots_of(graph, rounds, degrees)
     found, made = _chain(slots, num_switches, np.random.default_rng(seed))
     if made == 0:
         raise ValueError(_no_switch(graph, slots, rounds))
@@ -204,7 +164,7 @@ def switch_metamer(
     return result
 
 
-def _no_switch(graph: Data, slots: _Slots, rounds: int | None) -> str:
+def _no_switch(graph: Data, slots: Slots, rounds: int | None) -> str:
     """Say that no switch is admissible, and what was counted."""
     depth = "any number of rounds" if rounds is None else f"{rounds} rounds"
     counted = [name for names in counted_attributes(graph) for name in names if name != "x"]
@@ -216,70 +176,10 @@ def _no_switch(graph: Data, slots: _Slots, rounds: int | None) -> str:
     )
 
 
-def _slots(graph: Data, rounds: int | None, degrees: bool) -> tuple[_Slots, Tensor]:
-    num_nodes = graph.num_nodes or 0
-    source, target = graph.edge_index.cpu().numpy().astype(np.int64)
-    forward, backward = source * num_nodes + target, target * num_nodes + source
-    order = np.argsort(forward, kind="stable")
-    keys = forward[order]
-    if (source == target).any() or (keys[1:] == keys[:-1]).any() or not _among(backward, keys).all():
-        raise ValueError(
-            "got loops, edges that stand twice, or edges without their reverse; give a simple undirected graph, for "
-            "instance by torch_geometric.utils.to_undirected and remove_self_loops"
-        )
-    reverse = order[np.searchsorted(keys, backward)]
-    classes = edge_classes(graph)
-    colours = refine(initial_colours(graph, degrees=degrees), graph.edge_index, rounds=rounds, classes=classes)
-    ends = [colours[graph.edge_index[0]], colours[graph.edge_index[1]]]
-    if classes is not None:
-        ends += [classes, classes[torch.from_numpy(reverse).to(classes.device)]]
-    bucket = combine_classes(*ends).cpu().numpy()
-    size = np.bincount(bucket)
-    slots = _Slots(
-        source, target, reverse, bucket, np.argsort(bucket, kind="stable"), np.cumsum(size) - size, size, num_nodes,
-        keys[keys // max(num_nodes, 1) < keys % max(num_nodes, 1)],
-    )  # fmt: skip
-    return slots, colours
-
-
-def _among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Say which keys stand in a sorted array."""
-    if not len(known):
-        return np.zeros(len(keys), dtype=bool)
-    return known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
-
-
-def _limit(slots: _Slots) -> int:
-    """Return the size of the largest buckets whose pairs are all looked at."""
-    size = np.sort(slots.size)
-    affordable = int((np.cumsum(size.astype(float) ** 2) <= MOST_PAIRS).sum())
-    return int(size[affordable] - 1 if affordable < len(size) else size[-1] if len(size) else 0)
-
-
-def _small_pairs(slots: _Slots) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Enumerate the admissible pairs of slots within small buckets."""
-    size = slots.size[slots.bucket[slots.order]]
-    order = slots.order[(size > 1) & (size <= _limit(slots))]
-    for offset in range(1, len(order)):
-        e, f = order[:-offset], order[offset:]
-        together = slots.bucket[e] == slots.bucket[f]
-        if not together.any():
-            return
-        e, f = e[together], f[together]
-        fine = slots.admissible(e, f)
-        yield e[fine], f[fine]
-
-
-def _partners(slots: _Slots, e: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw a slot of the same bucket for each slot."""
-    bucket = slots.bucket[e]
-    return slots.order[slots.start[bucket] + (rng.random(len(e)) * slots.size[bucket]).astype(np.int64)]
-
-
-def _settle(slots: _Slots, open_: np.ndarray, can: np.ndarray, rng: np.random.Generator) -> None:
+def _settle(slots: Slots, open_: np.ndarray, can: np.ndarray, rng: np.random.Generator) -> None:
     """Find out for slots of large buckets whether they admit a switch at all; `can` is filled in."""
     for _ in range(MORE_DRAWS):
-        fine = slots.admissible(open_, _partners(slots, open_, rng))
+        fine = slots.admissible(open_, partners(slots, open_, rng))
         can[open_[fine]] = True
         open_ = open_[~fine]
     width = len(slots.size)
@@ -301,7 +201,7 @@ def _settle(slots: _Slots, open_: np.ndarray, can: np.ndarray, rng: np.random.Ge
         )
 
 
-def _chain(slots: _Slots, number: int | None, rng: np.random.Generator) -> tuple[_Slots, int]:
+def _chain(slots: Slots, number: int | None, rng: np.random.Generator) -> tuple[Slots, int]:
     """Make a number of switches, or as many as take edges of the reference away; many at once in each round."""
     slots = replace(slots, source=slots.source.copy(), target=slots.target.copy())
     live = np.flatnonzero(slots.size[slots.bucket] > 1)
@@ -311,10 +211,10 @@ def _chain(slots: _Slots, number: int | None, rng: np.random.Generator) -> tuple
         wanted = live[mine[live]] if number is None else live
         most = len(wanted) if number is None else 64 + 8 * (number - made)
         e = rng.permutation(wanted)[:most]
-        f = _partners(slots, e, rng)
+        f = partners(slots, e, rng)
         least = 0
         if idle == PATIENCE:  # chance finds no more: look at every pair that can be looked at
-            pairs = [(e, f), *_small_pairs(slots)]
+            pairs = [(e, f), *small_pairs(slots)]
             e, f = (np.concatenate(part) for part in zip(*pairs, strict=True))
             least = 1 if number is None else -2
         e, f = _compatible(slots, e, f, mine, reference, least)
@@ -323,7 +223,7 @@ def _chain(slots: _Slots, number: int | None, rng: np.random.Generator) -> tuple
         before = int(mine.sum())
         slots = _switched(slots, e, f)
         changed = np.concatenate([e, f, slots.reverse[e], slots.reverse[f]])
-        mine[changed] = _among(slots.keys(slots.source[changed], slots.target[changed]), reference)
+        mine[changed] = among(slots.keys(slots.source[changed], slots.target[changed]), reference)
         made += len(e)
         progress = mine.sum() < before if number is None else len(e) > 0
         idle = 0 if progress else idle + 1
@@ -331,12 +231,12 @@ def _chain(slots: _Slots, number: int | None, rng: np.random.Generator) -> tuple
 
 
 def _compatible(
-    slots: _Slots, e: np.ndarray, f: np.ndarray, mine: np.ndarray, reference: np.ndarray, least: int
+    slots: Slots, e: np.ndarray, f: np.ndarray, mine: np.ndarray, reference: np.ndarray, least: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keep pairs of slots that can be switched at once, each taking away `least` edges of the reference or more."""
     fine = slots.admissible(e, f)
     e, f = e[fine], f[fine]
-    added = sum(_among(keys, reference).astype(int) for keys in slots.crossed(e, f))
+    added = sum(among(keys, reference).astype(int) for keys in slots.crossed(e, f))
     enough = mine[e].astype(int) + mine[f] - added >= least
     e, f = e[enough], f[enough]
     once = _first(np.minimum(e, slots.reverse[e]), np.minimum(f, slots.reverse[f]))
@@ -353,7 +253,7 @@ def _first(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return first[0::2] & first[1::2]
 
 
-def _switched(slots: _Slots, e: np.ndarray, f: np.ndarray) -> _Slots:
+def _switched(slots: Slots, e: np.ndarray, f: np.ndarray) -> Slots:
     """Exchange the targets of pairs of slots, in place."""
     if not len(e):
         return slots

@@ -24,17 +24,9 @@ class Entry:
 
 
 _MIT, _NONE = "MIT (repository)", "none stated"
-
-
 _PLANETOID, _G2G = "Yang et al. 2016, planetoid", "Bojchevski & Günnemann 2018, graph2gauss"
-
-
 _GEOM, _TU = "Pei et al. 2020, geom-gcn", "Morris et al. 2020, TUDataset"
-
-
 _YANDEX, _HETEROPHILOUS = "Platonov et al. 2023, heterophilous-graphs", "HeterophilousGraphDataset"
-
-
 REAL_GRAPHS = (
     Entry("Cora", "node", 1, 2708, _PLANETOID, _MIT, "Planetoid", "Cora", "Cora"),
     Entry("CiteSeer", "node", 1, 3327, _PLANETOID, _MIT, "Planetoid", "CiteSeer", "CiteSeer"),
@@ -54,8 +46,6 @@ REAL_GRAPHS = (
 
 
 _NETWORKX, _OWN = "none stated (networkx: BSD-3-Clause)", "metamerlib"
-
-
 EMBEDDED = (
     Entry("karate", "node", 1, 34, "Zachary 1977, torch_geometric", "none stated (torch_geometric: MIT)"),
     Entry("davis", "node", 1, 32, "Davis et al. 1941, networkx", _NETWORKX),

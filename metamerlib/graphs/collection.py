@@ -111,6 +111,7 @@ def split_graphs(graphs: Sequence[Data], *, seed: int = 0, train: float = 0.6, v
 
 
 def graph_labels(graphs: Sequence[Data]) -> Tensor:
+    """Return the one label of each graph ``[B]``, or raise where one is missing or no integer."""
     for place, graph in enumerate(graphs):
         y = graph.y
         if not isinstance(y, Tensor) or y.numel() != 1:
@@ -122,6 +123,7 @@ def graph_labels(graphs: Sequence[Data]) -> Tensor:
 
 
 def union_of_copies(graph: Data, copies: int) -> Data:
+    """Return the disjoint union of equal copies of a graph; a batch counts on from copy to copy."""
     if copies == 1:
         return graph
     union = Batch.from_data_list([Data.from_dict(graph.to_dict())] * copies)

@@ -52,9 +52,3 @@ def among(keys: Tensor, known: Tensor) -> Tensor:
     if not known.numel():
         return torch.zeros_like(keys, dtype=torch.bool)
     return known[torch.searchsorted(known, keys).clamp(max=known.numel() - 1)] == keys
-
-
-def contains(sorted_keys: Tensor, keys: Tensor) -> Tensor:
-    """Tell which keys occur in a sorted list."""
-    place = torch.searchsorted(sorted_keys, keys).clamp(max=sorted_keys.numel() - 1)
-    return sorted_keys[place] == keys

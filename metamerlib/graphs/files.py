@@ -25,14 +25,8 @@ from metamerlib.graphs.catalogue import (
 )
 
 FOLDER_VARIABLE = "METAMERLIB_DATA"
-
-
 TRUST_VARIABLE = "METAMERLIB_TRUST_PICKLES"
-
-
 CONNECT_SECONDS = 5.0
-
-
 SILENCE_SECONDS = 30.0
 
 

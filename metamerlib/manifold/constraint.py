@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_device, check_graph, check_model, check_nodes
+from metamerlib.checks import check_choice, check_device, check_graph, check_nodes
 from metamerlib.graphs.collection import union_of_copies
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.linearisation import Linearisation
-from metamerlib.models.calling import Forward, call
+from metamerlib.models.calling import Forward
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
@@ -27,11 +27,7 @@ from metamerlib.probing.row_space import RowSpace
 from metamerlib.probing.target import Target, by_copy
 
 METHODS = ["auto", "dense", "matrix-free"]
-
-
 _DENSE_ENTRIES, _DENSE_SIDE = 2**23, 1024
-
-
 _MOST_HOPS = 6
 
 
@@ -176,11 +172,7 @@ def match_constraint(
     matched, free = (check_nodes(*a, reference.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
     graph = to_float64(reference, device)
     matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
-    probe = Probe(model, layer, forward=forward or call)
-    probe.model.double()
-    if device is not None:
-        probe.model.to(device)
-    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
+    probe = Probe.fitting(model, layer, graph, forward=forward, device=device, dtype=torch.float64)
     rows = probe.check(graph).activation.size(0)
     if matched is not None and rows != graph.x.size(0):
         raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes; drop nodes")
@@ -236,6 +228,7 @@ def check_apart(constraint: Constraint, u: Tensor) -> bool:
 
 
 def check_direction(direction: object, constraint: Constraint) -> None:
+    """Raise unless a direction is a finite change of the free features ``[n, F]``."""
     shape = list(constraint.base.shape)
     if not isinstance(direction, Tensor) or list(direction.shape) != shape:
         got = list(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__

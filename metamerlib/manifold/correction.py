@@ -13,14 +13,8 @@ from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.search.metamer import Metamer
 
 TOLERANCE = 1e-8
-
-
 _CORRECTIONS = 12
-
-
 LARGEST_CORRECTION = 0.5
-
-
 SOLVE: dict[str, Any] = {"tolerance": 1e-6, "max_steps": 600}
 
 

@@ -21,14 +21,8 @@ from metamerlib.probing.target import Target
 from metamerlib.search.metamer import Metamer, Outcome, assemble
 
 _SHARPNESS = 30.0
-
-
 _SMALLEST_SHARE = 1e-3
-
-
 _GAP = 1e-4
-
-
 _ROUNDS_TO_SPHERE = 8
 
 
@@ -115,28 +109,17 @@ def several_metamers(
     and with those before it, at a norm of at most the reference's; see :func:`farthest_metamer`.
 
     Args:
-        model: As for
-            :func:`farthest_metamer`.
-        graph: As for
-            :func:`farthest_metamer`.
-        layer: As for
-            :func:`farthest_metamer`.
-        nodes: As for
-            :func:`farthest_metamer`.
-        free_nodes: As for
-            :func:`farthest_metamer`.
-        max_steps: As for
-            :func:`farthest_metamer`.
-        tolerance: As for
-            :func:`farthest_metamer`.
-        method: As for
-            :func:`farthest_metamer`.
-        forward: As for
-            :func:`farthest_metamer`.
-        dtype: As for
-            :func:`farthest_metamer`.
-        device: As for
-            :func:`farthest_metamer`.
+        model: As for :func:`farthest_metamer`.
+        graph: As for :func:`farthest_metamer`.
+        layer: As for :func:`farthest_metamer`.
+        nodes: As for :func:`farthest_metamer`.
+        free_nodes: As for :func:`farthest_metamer`.
+        max_steps: As for :func:`farthest_metamer`.
+        tolerance: As for :func:`farthest_metamer`.
+        method: As for :func:`farthest_metamer`.
+        forward: As for :func:`farthest_metamer`.
+        dtype: As for :func:`farthest_metamer`.
+        device: As for :func:`farthest_metamer`.
         count: Number of metamers.
         seed: Seed of the starts.
 

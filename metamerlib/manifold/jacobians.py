@@ -15,21 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_graph, check_model, check_nodes, check_positive
+from metamerlib.checks import check_device, check_graph, check_nodes, check_positive
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.receptive_field import Members, Reach, find_reach
 from metamerlib.manifold.subgraphs import restricted, select, subgraph
-from metamerlib.models.calling import Forward, call
+from metamerlib.models.calling import Forward
 from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe, plain_activation
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
 
 MEMORY = 2**30
-
-
 _CHUNK = 2**27
-
-
 _TAPE = 16
 
 
@@ -196,12 +192,8 @@ def prepare(
     check_positive("memory", memory, integer=True)
     num_nodes, num_features = graph.x.shape
     chosen = check_nodes("nodes", nodes, num_nodes)
-    probe = Probe(model, layer, forward=forward or call)
-    probe.model.double()
     graph = to_float64(graph, device)
-    if device is not None:
-        probe.model.to(device)
-    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
+    probe = Probe.fitting(model, layer, graph, forward=forward, device=device, dtype=torch.float64)
     whole = probe.check(graph).activation
     if whole.size(0) != num_nodes:
         raise ValueError(f"layer {probe.name!r} has {whole.size(0)} rows, not one for each of the {num_nodes} nodes")

@@ -11,13 +11,11 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.graphs.edges import contains
+from metamerlib.graphs.edges import among
 from metamerlib.graphs.edit import with_features
 from metamerlib.probing.probe import Probe
 
 _EXACT_BELOW = 400
-
-
 _BLOCK = 256
 
 
@@ -91,7 +89,7 @@ class Reach:
         for _ in range(hops):
             pair, edge = incoming(fringe % self.num_nodes, begin, degree)
             found = torch.unique(fringe[pair] - fringe[pair] % self.num_nodes + self.source[edge])
-            fringe = found[~contains(reached, found)]
+            fringe = found[~among(found, reached)]
             if not fringe.numel():
                 break
             reached = torch.cat([reached, fringe]).sort().values

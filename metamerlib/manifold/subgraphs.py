@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.graphs.edges import contains
+from metamerlib.graphs.edges import among
 from metamerlib.manifold.receptive_field import Members, incoming
 from metamerlib.models.convolutions import sums_neighbours
 from metamerlib.models.propagation import Multiply, SparsePropagation, to_csr
@@ -40,7 +40,7 @@ class Restricted(SparsePropagation):
         keys = members.owner * num_nodes + members.node
         row, edge = incoming(members.node, self.begin, self.degree)
         wanted = members.owner[row] * num_nodes + self.source[edge]
-        kept = contains(keys, wanted)
+        kept = among(wanted, keys)
         row, column, values = row[kept], torch.searchsorted(keys, wanted[kept]), self.values[edge[kept]]
         self.matrices = (to_csr(row, column, values, size), to_csr(column, row, values, size))
 
@@ -110,7 +110,7 @@ def subgraph(graph: Data, members: Members, keys: Tensor) -> Data:
     place, found = incoming(members.node, degree.cumsum(0) - degree, degree)
     edge = order[found]
     wanted = members.owner[place] * num_nodes + source[edge]
-    kept = contains(keys, wanted)
+    kept = among(wanted, keys)
     edge, place, wanted = edge[kept], place[kept], wanted[kept]
     union = copy.copy(graph)
     if "num_nodes" in graph:

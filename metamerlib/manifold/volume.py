@@ -41,24 +41,15 @@ def log_volume_change(
     dimension and the volume is infinite; ``active`` leaves such units out.
 
     Args:
-        model: As for
-            :func:`metamerlib.metamer_dimension`.
-        graph: As for
-            :func:`metamerlib.metamer_dimension`.
-        layer: As for
-            :func:`metamerlib.metamer_dimension`.
-        nodes: As for
-            :func:`metamerlib.metamer_dimension`.
-        forward: As for
-            :func:`metamerlib.metamer_dimension`.
-        dtype: As for
-            :func:`metamerlib.metamer_dimension`.
-        memory: As for
-            :func:`metamerlib.metamer_dimension`.
-        tolerance: As for
-            :func:`metamerlib.metamer_dimension`.
-        device: As for
-            :func:`metamerlib.metamer_dimension`.
+        model: As for :func:`metamerlib.metamer_dimension`.
+        graph: As for :func:`metamerlib.metamer_dimension`.
+        layer: As for :func:`metamerlib.metamer_dimension`.
+        nodes: As for :func:`metamerlib.metamer_dimension`.
+        forward: As for :func:`metamerlib.metamer_dimension`.
+        dtype: As for :func:`metamerlib.metamer_dimension`.
+        memory: As for :func:`metamerlib.metamer_dimension`.
+        tolerance: As for :func:`metamerlib.metamer_dimension`.
+        device: As for :func:`metamerlib.metamer_dimension`.
 
     Returns:
         One row per node: node, activation (first term; 0 at logits), active (the whole on the units that

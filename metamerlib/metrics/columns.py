@@ -17,8 +17,6 @@ FEATURES = {
 
 
 _START, _SHUFFLED = "{}; at the start of the search", "{}; beside the reference's rows of other nodes"
-
-
 METRICS: Mapping[str, str] = {
     "L_act": "squared distance of the activations, divided by the squared norm of the target",
     "relative_error": "distance of the activations, divided by the norm of the target: the root of L_act",

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 
 NAN = float("nan")
-
-
 FEATURE_METRICS = (
     "feature_cosine",
     "feature_jaccard",
@@ -53,8 +51,6 @@ FEATURE_METRICS = (
 
 
 MAX_QUERIES = 2000
-
-
 UNCHANGED = {
     "edge_flips": 0.0,
     "degree_distance": 0.0,

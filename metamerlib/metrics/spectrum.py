@@ -37,11 +37,7 @@ def clustering_distance(graph: Data, other: Data) -> float:
 
 
 LARGEST_DENSE = 1500  # nodes
-
-
 MOMENTS, PROBES = 200, 32
-
-
 PLACES = 4000
 
 

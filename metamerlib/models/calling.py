@@ -15,15 +15,10 @@ from torch.nn.utils import parametrize
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
+Forward = Callable[[nn.Module, Data], Tensor]
 WHOLE = ("data", "graph", "batch")
-
-
 FEATURES = ("x", "input", "inputs", "features", "feat", "feats", "node_features", "h")
-
-
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
-
-
 _NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -327,6 +322,3 @@ def _floating(output: Any) -> list[Tensor]:
     elif hasattr(output, "__dict__") and not isinstance(output, list | tuple):
         output = list(vars(output).values())
     return [tensor for entry in output for tensor in _floating(entry)] if isinstance(output, list | tuple) else []
-
-
-Forward = Callable[[nn.Module, Data], Tensor]

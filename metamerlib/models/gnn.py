@@ -40,11 +40,7 @@ NORMS: dict[str | None, Callable[[int], nn.Module]] = {
 
 
 POOLS: dict[str, Callable[[], nn.Module]] = {"sum": SumAggregation, "mean": MeanAggregation}
-
-
 RESIDUALS = ("none", "skip", "initial", "jumping")
-
-
 INITIAL_SHARE = 0.1
 
 

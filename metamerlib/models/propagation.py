@@ -73,6 +73,7 @@ class SparsePropagation:
 
 
 def to_csr(row: Tensor, column: Tensor, values: Tensor, size: int) -> Tensor:
+    """Return a sparse matrix ``[size, size]`` in CSR; entries of one place stay apart, and add up in a product."""
     order = torch.argsort(row * size + column)
     counts = torch.bincount(row, minlength=size)
     pointer = torch.cat([counts.new_zeros(1), counts.cumsum(0)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 3e-2}
+
 
 def same_rows(a: Tensor, b: Tensor) -> bool:
     """Tell whether two activations are equal row by row, up to the rounding of float64."""
@@ -12,9 +14,6 @@ def same_rows(a: Tensor, b: Tensor) -> bool:
         return False
     size = b.norm(dim=1)
     return bool(((a - b).norm(dim=1) <= 1e-9 * (size + 1e-3 * size.max())).all())
-
-
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 3e-2}
 
 
 def agree(a: Tensor, b: Tensor) -> bool:

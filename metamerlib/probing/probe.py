@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_model
 from metamerlib.models.calling import (
     Forward,
     call,
@@ -104,6 +105,7 @@ def _kind(output: object) -> str:
 
 
 def module_names(modules: dict[str, nn.Module]) -> list[str]:
+    """Return the names of all modules but the model itself."""
     return [name for name in modules if name]
 
 
@@ -149,6 +151,40 @@ class Probe:
         self.own_relu: int | None = None
         self.inner_relus = 0
         self._attach(private_copy(model))
+
+    @classmethod
+    def fitting(
+        cls,
+        model: nn.Module,
+        layer: int | str | nn.Module,
+        graph: Data,
+        *,
+        forward: Forward | None = None,
+        slope: float | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Probe:
+        """Probe a model whose dtype, device and width fit a graph; the private copy is converted first.
+
+        Args:
+            model: As for the class.
+            layer: As for the class.
+            graph: The reference, converted already.
+            forward: As for the class.
+            slope: As for the class.
+            device: Where the copy goes; None leaves it where it is.
+            dtype: What the copy's parameters become; None leaves them.
+
+        Raises:
+            TypeError: If the dtypes differ.
+            ValueError: If the devices differ, or the model takes another number of features.
+        """
+        probe = cls(model, layer, forward=forward, slope=slope)
+        if dtype is not None or device is not None:
+            probe.model.to(device=device, dtype=dtype)
+        alone = probe.forward is call and takes_features_alone(probe.model, graph)
+        check_model(probe.model, graph, alone=alone)
+        return probe
 
     def watch(self, model: nn.Module) -> None:
         """Record the layer of a model itself from now on, in place of that of a copy."""
@@ -204,10 +240,6 @@ class Probe:
             self.own_relu = self._relus - 1
         self.inner_relus = self._relus - int(recording.rectified)
         return recording
-
-    def takes_features_alone(self, graph: Data) -> bool:
-        """Say whether the width of the model must be that of the features; a caller's own forward may join others."""
-        return self.forward is call and takes_features_alone(self.model, graph)
 
     def _refuse_left_out(self, graph: Data) -> None:
         spare = [] if self.forward is not call or isinstance(self.model, GNN) else left_out(self.model, graph)

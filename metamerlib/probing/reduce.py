@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +20,7 @@ from metamerlib.probing.probe import Probe
 from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
 
 
-@dataclass(frozen=True)
-class Reduced:
+class Reduced(NamedTuple):
     """A probe and graphs in visible coordinates, or as they were where the model does not allow it.
 
     Attributes:

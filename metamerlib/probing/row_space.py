@@ -1,8 +1,8 @@
-"""The part of the features that the first linear maps of a model can see.
+r"""The part of the features that the first linear maps of a model can see.
 
-If X enters a model only through linear maps :math:`W_1 \\ldots W_m`, the model depends on X only through
+If X enters a model only through linear maps :math:`W_1 \ldots W_m`, the model depends on X only through
 :math:`X Q`, where Q ``[F, r]`` is an orthonormal basis of the joint column space of
-:math:`[W_1 \\ldots W_m]`. Whatever is added in the orthogonal complement is invisible at every layer, and a
+:math:`[W_1 \ldots W_m]`. Whatever is added in the orthogonal complement is invisible at every layer, and a
 search for a metamer needs only the r coordinates of each row.
 """
 

@@ -65,13 +65,13 @@ class Target:
         return cls(h, h > 0 if plain else None, own.nodes)
 
     def residual(self, recording: Recording, copies: int) -> tuple[Tensor, Tensor]:
-        """Return the residual that is minimised and the plain one, both ``[B, |S|, d_k]``.
+        r"""Return the residual that is minimised and the plain one, both ``[B, |S|, d_k]``.
 
         For a rectified layer, with :math:`z'` the pre-activation of the candidate,
 
-        .. math:: r = h' - h + [z > 0] \\min(z', 0),
+        .. math:: r = h' - h + [z > 0] \min(z', 0),
 
-        which is :math:`z' - h` on active units and :math:`\\max(z', 0)` on the others where there is no
+        which is :math:`z' - h` on active units and :math:`\max(z', 0)` on the others where there is no
         residual connection. It vanishes exactly when the activations are equal there, and unlike
         :math:`h' - h` it has a gradient on dead units.
         """
@@ -109,9 +109,11 @@ def _target_of_graph(wanted: Data, own: Target, probe: Probe, graph: Data) -> Ta
 
 
 def by_copy(rows: Tensor, copies: int) -> Tensor:
+    """Divide the rows of a union of equal copies ``[B * n, d]`` by copy ``[B, n, d]``."""
     return rows.reshape(copies, -1, rows.size(-1))
 
 
 def rows_at(values: Tensor | None, nodes: Tensor | None) -> Tensor:
+    """Return the rows of some nodes ``[..., |S|, d]``; all of them for None."""
     assert values is not None
     return values if nodes is None else values.index_select(-2, nodes)

@@ -15,8 +15,6 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 _FIRST, _SECOND, _QUIET = "#0072B2", "#D55E00", "#767676"
-
-
 _TITLES = ("reference", "metamer")
 
 

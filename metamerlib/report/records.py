@@ -45,11 +45,7 @@ from metamerlib.report.trained_models import graph_hash as graph_hash
 from metamerlib.report.trained_models import trained_model as trained_model
 
 Row = dict[str, Any]
-
-
 _OWN_COLUMNS = ("key", "recipe", "error")
-
-
 SHARD_VARIABLE = "METAMERLIB_SHARD"
 
 

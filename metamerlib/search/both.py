@@ -17,21 +17,14 @@ from metamerlib.probing.target import Target
 from metamerlib.search.edges.limits import start_name
 from metamerlib.search.edges.refresh import check_refresh, refreshed
 from metamerlib.search.edges.starts import STARTS
+from metamerlib.search.loop import joined_seconds
 from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request
 
 ROUNDS = 3
-
-
 MAX_STEPS = 600
-
-
 KEPT = ("overlap", "overlap_start", "flips", "guided", "held_attributes")
-
-
 Check = Callable[[Request, Data], None]
-
-
 Search = Callable[[Probe, Data, Target, Request], Outcome]
 
 
@@ -74,7 +67,7 @@ def searcher(features: Search, structure: Search) -> Search:
             else:
                 moved = with_features(now, graph.x)
                 outcome = features(probe, moved, target, _for_features(part, now.x))
-            history.append(outcome.history.assign(turn=k))
+            history.append(outcome.history)
             steps += outcome.steps
             now, loss, kept = outcome.graph, float(outcome.history["loss"].min()), kept or settings
             if loss < least:
@@ -114,11 +107,6 @@ def _for_edges(request: Request, now: Data | None) -> Request:
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Put the turns one after the other; only a lower loss than all before can be the result."""
-    before = 0.0
-    tables = []
-    for part in parts:
-        tables.append(part.assign(seconds=part["seconds"] + before)[["step", "loss", "seconds"]])
-        before = float(tables[-1]["seconds"].iloc[-1])
-    table = pd.concat(tables, ignore_index=True)
-    table["step"] = range(1, len(table) + 1)
-    return table
+    losses = [loss for part in parts for loss in part["loss"]]
+    seconds = joined_seconds(part["seconds"].tolist() for part in parts)
+    return pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "seconds": seconds})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_graph, check_model, check_nodes, check_options
+from metamerlib.checks import check_device, check_graph, check_nodes, check_options
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
 from metamerlib.probing.examination import examine
@@ -47,9 +47,9 @@ def find_metamer(
     seed: int = 0,
     device: str | torch.device | None = None,
 ) -> Metamer:
-    """Find another graph with the activations of ``graph`` at one layer.
+    r"""Find another graph with the activations of ``graph`` at one layer.
 
-    .. math:: L_{act} = \\sum_{v \\in S} \\|h'_v - h_v\\|^2 / \\sum_{v \\in S} \\|h_v\\|^2
+    .. math:: L_{act} = \sum_{v \in S} \|h'_v - h_v\|^2 / \sum_{v \in S} \|h_v\|^2
 
     (Xu et al., 2025, arXiv 2510.17378). The model, its mode, gradients and buffers, and the graph are left
     as they were.
@@ -133,21 +133,22 @@ def find_metamer(
         **limits,
     )
     kind.check(request, graph)
-    probe = Probe(model, layer, forward=forward, slope=slope)
-    if device is not None:
-        probe.model.to(device)
-    check_model(probe.model, graph, alone=probe.takes_features_alone(graph))
-    recording = probe.check(graph)
-    aim = Target.of(recording, _rows_to_match(matched, recording, graph), compared=target is None)
-    examine(probe, graph, features=vary != "structure")
-    if target is not None:
-        aim = Target.given(target, aim, recording, probe, graph)
+    probe = Probe.fitting(model, layer, graph, forward=forward, slope=slope, device=device)
+    aim = _aim(probe, graph, matched, target, features=vary != "structure")
     outcome = kind.search(probe, graph, aim, request)
     settings = {**outcome.settings, "vary": vary, "device": str(graph.x.device)}
     if target is not None:
         settings["target"] = "graph" if isinstance(target, Data) else "given"
     outcome = replace(outcome, settings=settings)
     return assemble(probe, aim, graph, outcome, free_nodes=free, began=began)
+
+
+def _aim(probe: Probe, graph: Data, nodes: Tensor | None, target: Tensor | Data | None, *, features: bool) -> Target:
+    """Examine the reference, and return what is to be matched: the caller's target, or the reference's own."""
+    recording = probe.check(graph)
+    own = Target.of(recording, _rows_to_match(nodes, recording, graph), compared=target is None)
+    examine(probe, graph, features=features)
+    return own if target is None else Target.given(target, own, recording, probe, graph)
 
 
 def _rows_to_match(nodes: Tensor | None, recording: Recording, graph: Data) -> Tensor | None:

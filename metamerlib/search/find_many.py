@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_model, check_options
+from metamerlib.checks import check_device, check_options
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
@@ -89,10 +89,7 @@ def find_metamers(
     if device is not None:
         graphs = [graph.clone().to(device) for graph in graphs]
     starts = graph_starts(graphs, start, seed)
-    probe = Probe(model, layer, forward=forward, slope=slope)
-    if device is not None:
-        probe.model.to(device)
-    check_model(probe.model, graphs[0], alone=probe.takes_features_alone(graphs[0]))
+    probe = Probe.fitting(model, layer, graphs[0], forward=forward, slope=slope, device=device)
     targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
     examine(probe, graphs[0])
     limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}

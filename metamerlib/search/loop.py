@@ -11,18 +11,24 @@ import torch
 from torch import Tensor
 
 CHECK_EVERY_ON_GPU = 20
-
-
 STALL_WINDOW = 50
-
-
 MOST_MISSES = 8
-
-
 STATUSES = ("running", "converged", "non_finite", "stalled", "max_steps")
-
-
 RUNNING, CONVERGED, NON_FINITE, STALLED, MAX_STEPS = range(5)
+
+
+class Evaluation(NamedTuple):
+    """One look at B positions: what the solver minimises, its gradient, and what is reported.
+
+    Attributes:
+        objective: Squared residual over the squared norm of the target ``[B]``.
+        gradient: Gradient of each objective at its own position ``[B, n, r]``.
+        loss: :math:`L_{act}` ``[B]``.
+    """
+
+    objective: Tensor
+    gradient: Tensor
+    loss: Tensor
 
 
 class Problem(Protocol):
@@ -228,17 +234,3 @@ def joined_seconds(parts: Iterable[Sequence[float]]) -> list[float]:
         before = seconds[-1] if seconds else 0.0
         seconds += [before + second for second in part]
     return seconds
-
-
-class Evaluation(NamedTuple):
-    """One look at B positions: what the solver minimises, its gradient, and what is reported.
-
-    Attributes:
-        objective: Squared residual over the squared norm of the target ``[B]``.
-        gradient: Gradient of each objective at its own position ``[B, n, r]``.
-        loss: :math:`L_{act}` ``[B]``.
-    """
-
-    objective: Tensor
-    gradient: Tensor
-    loss: Tensor

@@ -22,7 +22,7 @@ from metamerlib.probing.target import Target
 
 @dataclass(frozen=True)
 class Metamer:
-    """A graph that the model cannot tell from the reference at one layer, as far as the loss says.
+    r"""A graph that the model cannot tell from the reference at one layer, as far as the loss says.
 
     Attributes:
         graph: The metamer.
@@ -33,7 +33,7 @@ class Metamer:
         layer: Name of the layer, with the index of the call where it is called several times.
         nodes: S ``[|S|]``, or None for all rows.
         free_nodes: Rows of the features that could move, or None for all.
-        loss: :math:`L_{act} = \\sum_S \\|h'_v - h_v\\|^2 / \\sum_S \\|h_v\\|^2`, recomputed from ``graph`` on
+        loss: :math:`L_{act} = \sum_S \|h'_v - h_v\|^2 / \sum_S \|h_v\|^2`, recomputed from ``graph`` on
             a fresh copy of the model.
         relative_error: Square root of the loss.
         status: converged, stalled, max_steps, non_finite or exact.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -27,8 +27,6 @@ class Ended(Protocol):
 
 
 Began = TypeVar("Began")
-
-
 End = TypeVar("End", bound=Ended)
 
 
@@ -101,9 +99,13 @@ def best_restart(request: Request, attempt: Callable[[int], tuple[Began, End]]) 
     Returns:
         Where the restart of least loss began, how it ended, and the steps of all that were tried.
     """
+    return best_of(attempt(seed) for seed in restart_seeds(request.seed, request.num_restarts))
+
+
+def best_of(attempts: Iterable[tuple[Began, End]]) -> tuple[Began, End, int]:
+    """Take attempts, made as they are asked for, until one is converged; see :func:`best_restart`."""
     best, steps = None, 0
-    for seed in restart_seeds(request.seed, request.num_restarts):
-        began, end = attempt(seed)
+    for began, end in attempts:
         steps += end.steps
         if best is None or float(end.loss) < float(best[1].loss):
             best = began, end

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import RGCNConv
 
 import metamerlib as ml
-from metamerlib.exact import switching
+from metamerlib.exact import slots
 from metamerlib.exact.lifts import double
 from metamerlib.exact.switching import switchable
 from metamerlib.graphs.refinement import edge_classes, initial_colours, refine
@@ -68,7 +68,7 @@ def test_large_buckets_are_searched_by_chance_and_then_one_by_one(rounds, monkey
     star, full = nx.star_graph(30), nx.complete_bipartite_graph(6, 7)
     for graph in [plain("karate"), plain("davis"), to_data(nx.disjoint_union(star, full)), to_data(full)]:
         exact = switchable(graph, rounds)
-        monkeypatch.setattr(switching, "MOST_PAIRS", 0)
+        monkeypatch.setattr(slots, "MOST_PAIRS", 0)
         monkeypatch.setattr(switching, "DRAWS", 400)
         monkeypatch.setattr(switching, "MORE_DRAWS", 1)
         drawn = switchable(graph, rounds)

@@ -14,10 +14,12 @@ from metamerlib.search.request import Request
 
 
 def most_kept(max_overlap: float, reference: Tensor) -> int:
+    """Return how many of the reference's ones a share lets stay."""
     return math.floor(max_overlap * int(reference.sum()) + 1e-9)
 
 
 def check_bits(what: str, x: Tensor) -> None:
+    """Raise unless features are zeros and ones."""
     others = int(((x != 0) & (x != 1)).sum())
     if others:
         raise ValueError(
@@ -27,6 +29,7 @@ def check_bits(what: str, x: Tensor) -> None:
 
 
 def check_start(start: Tensor, x: Tensor, request: Request) -> None:
+    """Raise unless a given start has the reference's shape, dtype and number of ones."""
     check_features(start, x.size(0))
     if start.shape != x.shape or start.dtype != x.dtype:
         raise ValueError(f"start must be {x.dtype} {list(x.shape)}, got {start.dtype} {list(start.shape)}")
@@ -43,6 +46,7 @@ def check_start(start: Tensor, x: Tensor, request: Request) -> None:
 
 
 def check_overlap(request: Request, graph: Data, reference: Tensor) -> None:
+    """Raise unless the largest overlap is a share that the start and the number of zeros allow."""
     share = request.max_overlap
     if isinstance(share, bool) or not isinstance(share, int | float):
         raise TypeError(f"max_overlap must be a share between 0 and 1, got {share!r}")

@@ -23,8 +23,6 @@ from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request, best_restart, refuse_refresh
 
 SOLVERS: dict[str, DiscreteSolver] = {"swaps": BitSwaps(), "ste": BitSTE()}
-
-
 MAX_STEPS = {"swaps": 2000, "ste": 300}
 
 

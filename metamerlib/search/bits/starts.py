@@ -39,4 +39,5 @@ def draw_start(graph: Data, request: Request, seed: int, most_kept: int | None) 
 
 
 def free_rows(x: Tensor, free: Tensor | None) -> Tensor:
+    """Return the rows of the features that may move; all of them for None."""
     return x if free is None else x[free]

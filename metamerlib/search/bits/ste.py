@@ -15,13 +15,13 @@ from metamerlib.search.bits.problem import BitProblem, columns_of, largest_ones
 
 @dataclass(frozen=True)
 class BitSTE:
-    """Adam on real keys whose largest entries are the ones (Xu et al., 2025, arXiv 2510.17378).
+    r"""Adam on real keys whose largest entries are the ones (Xu et al., 2025, arXiv 2510.17378).
 
-    .. math:: P = \\sigma(s \\tilde X), \\quad X' = P + \\mathrm{stopgrad}(\\mathrm{top}_\\rho(\\tilde X) - P)
+    .. math:: P = \sigma(s \tilde X), \quad X' = P + \mathrm{stopgrad}(\mathrm{top}_\rho(\tilde X) - P)
 
-    with :math:`\\mathrm{top}_\\rho` one for the share :math:`\\rho` of largest keys. Every step sorts all keys.
+    with :math:`\mathrm{top}_\rho` one for the share :math:`\rho` of largest keys. Every step sorts all keys.
     The paper names a margin regulariser and does not give it. Ours keeps keys away from the threshold:
-    ``margin_weight`` times the mean of :math:`\\max(0, m - |\\tilde X - \\theta|)`, with :math:`\\theta` the
+    ``margin_weight`` times the mean of :math:`\max(0, m - |\tilde X - \theta|)`, with :math:`\theta` the
     smallest key of a one. All numbers below are our choice.
 
     Attributes:

@@ -15,17 +15,9 @@ from metamerlib.search.annealing import attribute_change, independent_nodes, tem
 from metamerlib.search.bits.problem import BitProblem, Curvature, Look
 
 SPARE_SLOTS = 8
-
-
 MEMORY_OF_CURVATURE = 0.5
-
-
 FIRST_REFRESHES = (5, 15, 30)
-
-
 IDLE_STEPS = 60
-
-
 MOST_SCORES = 2**22
 
 
@@ -78,11 +70,11 @@ class _State:
 
 @dataclass(frozen=True)
 class BitSwaps:
-    """Simulated annealing over swaps within rows and, where only the graph's ones are counted, moves between rows.
+    r"""Simulated annealing over swaps within rows and, where only the graph's ones are counted, moves between rows.
 
     Each step takes a random one out of every row, scores a random pool of features in its place by
 
-    .. math:: \\Delta_{if} = g_i (q_f - q_r) + c_i |V_f - V_r|^2
+    .. math:: \Delta_{if} = g_i (q_f - q_r) + c_i |V_f - V_r|^2
 
     with :math:`g_i` the gradient in the coordinates of row i and :math:`c_i V V^T` its curvature, and keeps the best
     feature if it is below T times an exponential variable (the Metropolis rule). Of these moves, those in rows that

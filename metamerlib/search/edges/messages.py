@@ -1,8 +1,8 @@
-"""What travels along the edges of a model: the messages of every propagation, and the pull of the loss on their sums.
+r"""What travels along the edges of a model: the messages of every propagation, and the pull of the loss on their sums.
 
-If x gathers :math:`y_x = l_x \\sum_{z \\in N(x)} r_z v_z`, an edge from z adds :math:`l_x r_z v_z` to it. With G the
+If x gathers :math:`y_x = l_x \sum_{z \in N(x)} r_z v_z`, an edge from z adds :math:`l_x r_z v_z` to it. With G the
 gradient of half the squared residual with respect to y, the loss changes by
-:math:`2 G_x \\cdot \\Delta y_x + \\|J_x \\Delta y_x\\|^2` to second order, J being the Jacobian of the residual.
+:math:`2 G_x \cdot \Delta y_x + \|J_x \Delta y_x\|^2` to second order, J being the Jacobian of the residual.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import APPNP, ChebConv, GCNConv, GINConv, MessagePassing, SAGEConv, SGConv
+from torch_geometric.nn import MessagePassing
 
-from metamerlib.models.convolutions import Factor, factors
+from metamerlib.models.convolutions import Factor, factors, sums_neighbours
 from metamerlib.models.propagation import to_csr
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 
 SMALLEST_SHARE = 1e-6
-
-
 NAMES = ("x", "value", "v", "a", "h")
 
 
@@ -98,8 +96,7 @@ class Propagation:
     def __init__(self, conv: MessagePassing, calls: list[Call], matrices: _Matrices) -> None:
         self.conv, self.calls, self.matrices = conv, calls, matrices
         self.left, self.right = factors(conv)
-        sums = (GCNConv, SGConv, APPNP, ChebConv, GINConv, SAGEConv)
-        self.linear = type(conv) in sums and conv.aggr in ("add", "sum", "mean") and not conv.explain
+        self.linear = sums_neighbours(conv) and not conv.explain
 
     def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
         name = _message_name(kwargs)
@@ -175,7 +172,7 @@ def listen_where_true(probe: Probe, plain: Probe, graphs: list[Data]) -> tuple[l
     with torch.no_grad():
         wanted = [plain(graph, complete=False).activation for graph in graphs]
     calls = listen(probe.model)
-    convs = [module for module in probe.model.modules() if isinstance(module, MessagePassing)]
+    convs = _convolutions(probe.model)
     heard = {conv: vars(conv).get("propagate") for conv in convs}
     if _fits(probe, calls, graphs, wanted):
         return calls, all(isinstance(stand_in, Propagation) for stand_in in heard.values())
@@ -233,9 +230,8 @@ def listen(model: nn.Module) -> list[Call]:
     """
     calls: list[Call] = []
     matrices = _Matrices()
-    for conv in list(model.modules()):
-        own = isinstance(conv, MessagePassing) and "propagate" in vars(conv)
-        if isinstance(conv, MessagePassing) and conv.flow == "source_to_target" and not own:
+    for conv in _convolutions(model):
+        if conv.flow == "source_to_target" and "propagate" not in vars(conv):
             conv.propagate = Propagation(conv, calls, matrices)
     return calls
 
@@ -256,15 +252,15 @@ class Metric:
 
 
 def metric_of(call: Call, probes: Tensor, right: Tensor, rank: int) -> Metric:
-    """Estimate the curvature of the loss in one propagation.
+    r"""Estimate the curvature of the loss in one propagation.
 
-    With random signs :math:`\\xi`, the mean of :math:`J^T \\xi \\xi^T J` is :math:`J^T J` (Hutchinson, 1990). It is
+    With random signs :math:`\xi`, the mean of :math:`J^T \xi \xi^T J` is :math:`J^T J` (Hutchinson, 1990). It is
     taken to be one matrix for all nodes times one number for each; the coordinates are the principal axes of the
     messages.
 
     Args:
         call: The propagation.
-        probes: :math:`J^T \\xi` for m random :math:`\\xi` ``[m, N, D]``.
+        probes: :math:`J^T \xi` for m random :math:`\xi` ``[m, N, D]``.
         right: Factor of each message ``[N]``.
         rank: Largest number K of coordinates.
     """

@@ -147,9 +147,12 @@ def switches(slots: Tensor, edges: Tensor, others: Tensor, second: Tensor, score
     """Return the moves that take edges (a, b) and (c, d) to (a, d) and (c, b).
 
     Args:
-        slots, edges: The first edges, their places ``[m]`` and ends ``[2, m]``.
-        others, second: The second ones.
-        score, threshold: See :class:`Moves`.
+        slots: Places of the first edges ``[m]``.
+        edges: Ends of the first edges ``[2, m]``.
+        others: Places of the second edges ``[m]``.
+        second: Ends of the second edges ``[2, m]``.
+        score: See :class:`Moves`.
+        threshold: See :class:`Moves`.
     """
     (a, b), (c, d) = edges, second
     new = torch.stack([torch.stack([a, d]), torch.stack([c, b])])
@@ -165,9 +168,9 @@ def rewirings(slots: Tensor, edges: Tensor, nodes: Tensor, score: Tensor, thresh
 
 
 def score_switches(seen: Influence, rows: Tensor, columns: Tensor) -> Tensor:
-    """Estimate the change for every switch of a row's edge (a, b) and a column's (c, d) to (a, d) and (c, b).
+    r"""Estimate the change for every switch of a row's edge (a, b) and a column's (c, d) to (a, d) and (c, b).
 
-    .. math:: \\sum_x p_x \\cdot (U_z - U_y) + w_x |U_z - U_y|^2
+    .. math:: \sum_x p_x \cdot (U_z - U_y) + w_x |U_z - U_y|^2
 
     over the four ends x, each of which hears z in place of y.
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.graphs.edges import both_directions, pair_keys, undirected_pairs
-from metamerlib.graphs.edit import with_edges, with_features
+from metamerlib.graphs.edit import with_edges
 from metamerlib.probing.probe import Probe
-from metamerlib.probing.row_space import projected, row_space, sees_only
+from metamerlib.probing.reduce import Reduced, reduced
 from metamerlib.probing.target import Target
 from metamerlib.search.edges.messages import Call, Propagation, listen_where_true
 from metamerlib.search.edges.refresh import Refresh, refreshed
@@ -148,15 +148,11 @@ def structure_problem(
         refresh: Computes what follows from the edges anew on each candidate, or None; it may read the features,
             which then stay as they are.
     """
-    space = row_space(probe.model, reference.x.size(1)) if refresh is None else None
-    small, graph = probe.copy(), with_edges(reference, reference.edge_index)
-    if space is not None:
-        x = space.coordinates(reference.x)
-        if sees_only(probe, space, [(g, x) for g in (graph, with_edges(graph, both_directions(start)))]):
-            small, graph = projected(probe, space), with_features(graph, x)
-    plain = small.copy()
-    begin = with_edges(graph, both_directions(start))
-    calls, whole = listen_where_true(small, plain, [graph, refreshed(begin, refresh)])
+    bare = with_edges(reference, reference.edge_index)
+    places = [bare, refreshed(with_edges(bare, both_directions(start)), refresh)]
+    plain, places, _ = reduced(probe, places) if refresh is None else Reduced(probe, places, None)
+    graph, small = places[0], plain.copy()
+    calls, whole = listen_where_true(small, plain, places)
     guided = any(isinstance(vars(m).get("propagate"), Propagation) for m in small.model.modules())
     return StructureProblem(
         small,

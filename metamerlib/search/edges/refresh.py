@@ -13,11 +13,7 @@ from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 
 Refresh = Callable[[Data], Data]
-
-
 NEVER_TRIED = ("x", "y", "edge_index", "batch", "ptr", "num_nodes")
-
-
 FROM_EDGES = re.compile(
     r"(^|_)(pe|se|lap|rw|eig\w*|deg|degrees?|adj|spd|hops?|wl|heat)\d*($|_)"
     r"|lappe|rwpe|rwse|laplac|eigen|degree|central|pagerank|between|closeness|cluster|core(ness)?$"

@@ -65,10 +65,10 @@ class _Weighted:
 
 
 class Relaxed(nn.Module):
-    """A model as a function of real edge weights: the recorded layer, called ``(x, edge_index, edge_weight)``.
+    r"""A model as a function of real edge weights: the recorded layer, called ``(x, edge_index, edge_weight)``.
 
     Sums become weighted sums, means weighted means, and attention is divided anew,
-    :math:`\\alpha_{xz} \\propto w_{xz} e^{a_{xz}}`.
+    :math:`\alpha_{xz} \propto w_{xz} e^{a_{xz}}`.
 
     Args:
         probe: Records a layer; its copy of the model is copied once more.

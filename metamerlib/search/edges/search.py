@@ -32,8 +32,6 @@ from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request, best_restart
 
 MAX_STEPS = 2000
-
-
 NAMES = ("swaps", "ste", "prbcd")
 
 

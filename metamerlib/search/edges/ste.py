@@ -14,8 +14,6 @@ from metamerlib.search.edges.messages import Call
 from metamerlib.search.edges.problem import StructureProblem
 
 MOST_NODES = 6000
-
-
 GAP = 0.05
 
 

@@ -26,14 +26,8 @@ from metamerlib.search.edges.moves import (
 from metamerlib.search.edges.problem import Look, StructureProblem
 
 PROBES = 4
-
-
 FINAL_LOOKS = 64
-
-
 FEW_NODES = 64
-
-
 REFRESH = 50
 
 

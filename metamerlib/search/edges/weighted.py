@@ -31,20 +31,10 @@ from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request, best_restart
 
 SOLVERS: dict[str, Solver] = {"lbfgs": LBFGS(), "adam": Adam(learning_rate=0.02)}
-
-
 MAX_STEPS = 500
-
-
 CANDIDATES = 4
-
-
 SMALL = 0.2
-
-
 ROUNDS, BLOCK = 8, 8
-
-
 KEPT, FRESH = 0.1, 0.03
 
 

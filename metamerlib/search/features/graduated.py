@@ -10,11 +10,7 @@ from torch import Tensor
 from metamerlib.search.loop import Ending, Problem, Searches, Solution, Solver, joined_seconds, solve, solve_each
 
 LEAKS = (0.5, 0.2, 0.1, 0.05, 0.02)
-
-
 STEPS_PER_LEAK = 100
-
-
 STALL = 0.05
 
 

@@ -12,14 +12,8 @@ from torch import Tensor
 from metamerlib.search.loop import Evaluation, Problem
 
 _SUFFICIENT_DECREASE = 1e-4
-
-
 _LEAST_CURVATURE = 1e-8
-
-
 _SMALLEST_STEP = 1e-10
-
-
 _TINY = torch.finfo(torch.float64).tiny
 
 

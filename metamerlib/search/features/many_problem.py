@@ -14,8 +14,8 @@ from metamerlib.graphs.collection import union_of
 from metamerlib.graphs.edit import with_features
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
-from metamerlib.probing.reduce import with_fixed_structure
-from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
+from metamerlib.probing.reduce import Reduced, reduced, with_fixed_structure
+from metamerlib.probing.row_space import RowSpace
 from metamerlib.probing.target import Target
 from metamerlib.search.loop import Evaluation
 
@@ -135,13 +135,10 @@ def many_problem(
     at_start = with_features(union, torch.cat(list(starts)))
     if len(graphs) > 1:
         _check_apart(probe, graphs, at_start, starts)
-    space = row_space(probe.model, union.x.size(1)) if reduce else None
-    seen = [(g, space.coordinates(g.x)) for g in (union, at_start)] if space is not None else []
-    if space is None or not sees_only(probe, space, seen):
-        space, seen = None, [(g, g.x) for g in (union, at_start)]
-    plain = probe if space is None else projected(probe, space)
+    places = [union, at_start]
+    plain, (first, second), space = reduced(probe, places) if reduce else Reduced(probe, places, None)
     sizes = [graph.x.size(0) for graph in graphs]
-    here, begin = (x for _, x in seen)
+    here, begin = first.x, second.x
     references = [with_features(graph, x) for graph, x in zip(graphs, here.split(sizes), strict=True)]
     return _assemble(plain, references, list(targets), Cells.of(sizes, begin.device).pad(begin), space)
 

@@ -12,8 +12,8 @@ from metamerlib.graphs.collection import union_of_copies
 from metamerlib.graphs.edit import with_features
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
-from metamerlib.probing.reduce import with_fixed_structure
-from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
+from metamerlib.probing.reduce import Reduced, reduced, with_fixed_structure
+from metamerlib.probing.row_space import RowSpace
 from metamerlib.probing.target import Target, by_copy
 from metamerlib.search.loop import Evaluation
 
@@ -112,12 +112,9 @@ def feature_problem(
         rows = (free_nodes + offsets).reshape(-1)
     flat = starts.reshape(-1, starts.size(-1))
     at_start = with_features(graph, flat if rows is None else graph.x.index_copy(0, rows, flat))
-    space = row_space(probe.model, reference.x.size(1)) if reduce else None
-    seen = [(g, space.coordinates(g.x)) for g in (reference, at_start)] if space is not None else []
-    if space is None or not sees_only(probe, space, seen):
-        space, seen = None, [(reference, reference.x), (at_start, at_start.x)]
-    small = probe if space is None else projected(probe, space)
-    here, begin = (x for _, x in seen)
+    places = [reference, at_start]
+    small, (first, second), space = reduced(probe, places) if reduce else Reduced(probe, places, None)
+    here, begin = first.x, second.x
     inputs = with_features(graph, here.repeat(copies, 1))
     if copies > 1:
         _check_apart(small, with_features(reference, here), with_features(graph, begin), copies)

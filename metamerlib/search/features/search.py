@@ -21,11 +21,9 @@ from metamerlib.search.features.problem import Coupled, FeatureProblem, feature_
 from metamerlib.search.features.starts import feature_starts
 from metamerlib.search.loop import Solution, Solver, solve
 from metamerlib.search.metamer import Outcome
-from metamerlib.search.request import Request, refuse_refresh
+from metamerlib.search.request import Request, best_of, refuse_refresh
 
 SOLVERS: dict[str, Solver] = {"lbfgs": LBFGS(), "adam": Adam()}
-
-
 MAX_STEPS = 2000
 
 
@@ -51,10 +49,16 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     solver, name = choose_solver(request.solver, request.slope)
     starts = feature_starts(graph, free, request.start, request.num_restarts, request.seed)
     limits = {"max_steps": request.max_steps or MAX_STEPS, "rtol": request.rtol, "stall_rtol": request.stall_rtol}
+
+    def attempt(some: Tensor) -> tuple[tuple[FeatureProblem, Tensor], Solution]:
+        problem, solution = _solve(probe, graph, target, some, free, solver, limits)
+        return (problem, some), solution
+
     try:
-        problem, solution = _solve(probe, graph, target, starts, free, solver, limits)
-    except Coupled:
-        problem, solution, starts = _one_by_one(probe, graph, target, starts, free, solver, limits)
+        (problem, starts), solution = attempt(starts)
+    except Coupled:  # then one start after the other
+        (problem, starts), solution, steps = best_of(attempt(start[None]) for start in starts)
+        solution = replace(solution, steps=steps)
     best = int(torch.nan_to_num(solution.loss, nan=torch.inf).argmin())
     settings = request.settings(
         values="continuous", solver=name, max_steps=limits["max_steps"],
@@ -69,29 +73,6 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
         history=_history(solution, best),
         settings=settings,
     )
-
-
-def _one_by_one(
-    probe: Probe,
-    graph: Data,
-    target: Target,
-    starts: Tensor,
-    free: Tensor | None,
-    solver: Solver,
-    limits: dict[str, Any],
-) -> tuple[FeatureProblem, Solution, Tensor]:
-    """Run the starts one after the other until one converges; the best, with its own status and all steps."""
-    best, steps = None, 0
-    for start in starts:
-        problem, solution = _solve(probe, graph, target, start[None], free, solver, limits)
-        steps += solution.steps
-        loss = float(torch.nan_to_num(solution.loss, nan=torch.inf))
-        if best is None or loss < best[0]:
-            best = loss, problem, solution, start[None]
-        if solution.status == "converged":
-            break
-    assert best is not None
-    return best[1], replace(best[2], steps=steps), best[3]
 
 
 def _solve(
