@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import RGCNConv
 
 import metamerlib as ml
-from metamerlib.exact import slots
+from metamerlib.exact import slots, switching
 from metamerlib.exact.lifts import double
 from metamerlib.exact.switching import switchable
 from metamerlib.graphs.refinement import edge_classes, initial_colours, refine
