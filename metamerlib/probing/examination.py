@@ -19,9 +19,9 @@ from metamerlib.probing.probe import Probe
 def examine(probe: Probe, graph: Data, *, features: bool = True) -> None:
     """Raise unless a layer is a function of the graph that a search can follow.
 
-    Five passes: two on the copy, one of the model itself, one on other features and one with a gradient there. The
-    model, its mode, its buffers and the random numbers are left as they were. Hooks of the model's owner fire in
-    every pass of a search, on the private copy.
+    Four passes: two on the copy, one of the model itself and one with a gradient; two more, on other features,
+    where there is none. The model, its mode, its buffers and the random numbers are left as they were. Hooks of the
+    model's owner fire in every pass of a search, on the private copy.
 
     Args:
         probe: Records the layer of the private copy.
@@ -82,15 +82,17 @@ def _of_the_original(probe: Probe, graph: Data) -> Tensor:
 
 
 def _check_features_matter(probe: Probe, graph: Data, here: Tensor) -> None:
+    """Look for a gradient at the reference, which is the rule, and only without one at other features."""
+    if _has_gradient(probe, graph, graph.x):
+        return
     spread = graph.x.std(0, correction=0)
     noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), dtype=graph.x.dtype).to(graph.x)
     far = graph.x + torch.where(spread > 0, spread, spread.new_ones(())) * noise
+    if _has_gradient(probe, graph, far):
+        return
     with torch.no_grad():
         there = probe(with_features(graph, far), complete=False).activation
-    moves = here.shape != there.shape or not torch.equal(here, there)
-    if _has_gradient(probe, graph, far) or _has_gradient(probe, graph, graph.x):
-        return
-    if not moves:
+    if here.shape == there.shape and torch.equal(here, there):
         raise ValueError(
             f"layer {probe.name!r} does not depend on the features; choose another, or clear what the "
             "model keeps of earlier runs"
