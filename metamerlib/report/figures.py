@@ -196,7 +196,7 @@ def _notebook_hash(path: Path) -> str:
 
 
 def _library_hash() -> str:
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py"))
     return _sha256(json.dumps([[name, _sha256(path.read_bytes())] for name, path in files]).encode())
 

@@ -184,3 +184,11 @@ def test_convergence_draws_each_solver_on_a_log_scale():
     ax.figure.draw_without_rendering()
     with pytest.raises(ValueError, match="against is 'hours'"):
         figures.draw_convergence({"adam": history}, against="hours")
+
+
+def test_provenance_covers_every_wing_of_the_library(monkeypatch):
+    seen = []
+    monkeypatch.setattr(figures, "_sha256", lambda content: seen.append(content) or "")
+    figures._library_hash()
+    names = {name for name, _ in json.loads(seen[-1])}
+    assert {"__init__.py", "checks.py", "search/find.py", "report/figures.py"} <= names
