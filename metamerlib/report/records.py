@@ -37,6 +37,7 @@ from metamerlib.report.findings import VERDICTS as VERDICTS
 from metamerlib.report.findings import check as check
 from metamerlib.report.findings import claim as claim
 from metamerlib.report.findings import claims_table as claims_table
+from metamerlib.report.findings import effect_text as effect_text
 from metamerlib.report.findings import interval_text as interval_text
 from metamerlib.report.findings import mean_interval as mean_interval
 from metamerlib.report.findings import verdict as verdict

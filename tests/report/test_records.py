@@ -248,9 +248,13 @@ def test_check_raises_its_text():
 
 
 def test_claims_pass_whatever_the_verdict(capsys):
-    rows = [records.claim(f"c{i}", "text", 0.5, 0.1, 0.9, verdict) for i, verdict in enumerate(records.VERDICTS)]
-    rows.append(records.claim("late", "text", math.nan, math.nan, math.nan, "not tested"))
-    assert capsys.readouterr().out.splitlines()[-1] == "late: not tested: text"
+    meaning = {"effect_means": "a share"}
+    rows = [
+        records.claim(f"c{i}", "It is.", 0.5, 0.1, 0.9, verdict, **meaning)
+        for i, verdict in enumerate(records.VERDICTS)
+    ]
+    rows.append(records.claim("late", "It is.", math.nan, math.nan, math.nan, "not tested", **meaning))
+    assert capsys.readouterr().out.splitlines()[-1] == "late: not tested: It is."
     assert records.claims_table(rows)["verdict"].tolist() == [*records.VERDICTS, "not tested"]
     with pytest.raises(ValueError, match="c0"):
         records.claims_table([rows[0], rows[0]])
@@ -258,11 +262,17 @@ def test_claims_pass_whatever_the_verdict(capsys):
 
 @pytest.mark.parametrize(
     ("effect", "low", "high", "verdict"),
-    [(0.5, 0, 1, "true"), (math.nan, 0, 1, "depends"), (0.5, 1, 0, "depends")],
+    [
+        (0.5, 0, 1, "true"),
+        (math.nan, 0, 1, "fails"),
+        (0.5, 1, 0, "fails"),
+        (2, 0, 1, "holds"),
+        (math.inf, 0, 1, "holds"),
+    ],
 )
 def test_malformed_claims_are_refused(effect, low, high, verdict):
     with pytest.raises(ValueError, match="'c'"):
-        records.claim("c", "text", effect, low, high, verdict)
+        records.claim("c", "It is.", effect, low, high, verdict, effect_means="a share")
 
 
 def test_mean_interval_of_two_values_is_students():
