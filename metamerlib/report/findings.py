@@ -76,9 +76,7 @@ def claim(
         raise ValueError(f"verdict of {id!r} is {verdict!r}; expected one of {', '.join(VERDICTS)}")
     numbers = (float(effect), float(low), float(high))
     if any(math.isinf(number) for number in numbers):
-        raise ValueError(
-            f"claim {id!r} has numbers {numbers}; expected finite ones: leave infinite rows out and say so"
-        )
+        raise ValueError(f"claim {id!r} has numbers {numbers}; expected finite ones (count infinite rows apart)")
     if math.isnan(numbers[0]) and verdict != "not tested":
         raise ValueError(f"effect of {id!r} is NaN with verdict {verdict!r}; only 'not tested' goes without one")
     if numbers[1] > numbers[2]:
