@@ -114,7 +114,15 @@ def compare(
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
         seen, graph = _as_the_model_sees(probe, metamer)
-        draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
+        draws = standard_draws(
+            seen,
+            graph,
+            reference,
+            start=start,
+            draws=null_draws,
+            seed=seed,
+            rewire=not getattr(model, "fixed_edges", False),
+        )
         if others is not None and metamer.nodes is None and _pooled(reference, metamer):
             nearby = [copy.copy(other).to(metamer.reference.x.device) for other in others]
             draws["graphs"] = other_graphs(probe, reference, nearby, draws=null_draws, seed=seed)

@@ -92,6 +92,7 @@ def standard_draws(
     start: Recording | None = None,
     draws: int = 200,
     seed: int = 0,
+    rewire: bool = True,
 ) -> dict[str, Iterator[Recording]]:
     """Prepare the draws of every kind that fits the graph.
 
@@ -106,6 +107,7 @@ def standard_draws(
         start: recording of the start, if there was one.
         draws: draws of each kind but the start.
         seed: each kind has its own random stream under this seed.
+        rewire: whether the model takes other edges.
 
     Returns:
         Iterators of recordings by kind; the forward passes run when they are read.
@@ -113,8 +115,9 @@ def standard_draws(
     prepared = {
         "paired": paired_nodes(reference, draws=draws, seed=seed),
         "shuffled": shuffled_features(probe, graph, draws=draws, seed=seed),
-        "rewired": rewired_edges(probe, graph, draws=draws, seed=seed),
     }
+    if rewire:
+        prepared["rewired"] = rewired_edges(probe, graph, draws=draws, seed=seed)
     return prepared if start is None else prepared | {"start": iter([start])}
 
 

@@ -3,7 +3,7 @@
 Nouns: ``GNN`` (equal layers of one convolution), ``Convolution`` (one row of what is known of it), ``Fit``.
 Order of data: ``convolutions`` feeds ``gnn``; ``calling`` copies and calls any model by the names of its parameters;
 ``propagation`` makes message passing fast where the edges are fixed; ``training_data`` and ``training`` learn.
-A new convolution is one row in ``convolutions``.
+``hetero`` shows one node type of a heterogeneous graph as a graph. A new convolution is one row in ``convolutions``.
 Imports ``graphs`` and ``checks``.
 """
 
@@ -11,6 +11,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
+    submodules=["hetero"],
     submod_attrs={
         "gnn": ["GNN", "build_model"],
         "training": ["Fit", "accuracy", "train"],
