@@ -163,7 +163,7 @@ class HeteroView(nn.Module):
             return self.model(graph)
         raise ValueError(
             f"forward of {type(self.model).__name__} takes {', '.join(names) or 'nothing'}; expected x_dict, "
-            f"edge_index_dict, edge_attr_dict, edge_weight_dict by name, or one parameter, the graph: wrap it in a module with such a forward"
+            "edge_index_dict, edge_attr_dict, edge_weight_dict by name, or one parameter, the graph: wrap it"
         )
 
     def _copies(self, x: Tensor, edge_index: Tensor) -> int:
