@@ -228,7 +228,7 @@ def robust_accuracy(
         mask: Name of the mask of the rows that are counted.
         restarts: Attacks: the first from the input itself, others from random places, every second with the margin
             as loss.
-        seed: Seed of the split of a list of graphs without masks.
+        seed: Seed of the attacks, and of the split of a list of graphs without masks.
 
     Raises:
         ValueError: If the mask is missing or empty.
@@ -242,9 +242,9 @@ def robust_accuracy(
         >>> robust_accuracy(fit.model, graph, attack=FeatureAttack(0.3, 5), restarts=1) < fit.test_accuracy
         True
     """
-    many = isinstance(graph, list | tuple)
+    many = not isinstance(graph, Data)
     check_positive("restarts", restarts, integer=True)
-    whole = labelled_union(graph, seed) if many else graph
+    whole = graph if isinstance(graph, Data) else labelled_union(graph, seed)
     if not many:
         check_graph(whole)
         check_model(model, whole)
@@ -258,8 +258,10 @@ def robust_accuracy(
     twin = private_copy(model)
     twin = fix_structure(twin) if strong.fixes_edges else twin
     right = _right(twin, whole, chosen)
-    for restart in range(restarts):
-        right &= _right(twin, strong.perturb(twin, whole, chosen, restart=restart), chosen)
+    with torch.random.fork_rng([whole.x.device] if whole.x.is_cuda else []):
+        torch.manual_seed(seed)
+        for restart in range(restarts):
+            right &= _right(twin, strong.perturb(twin, whole, chosen, restart=restart), chosen)
     return float(right.double().mean())
 
 

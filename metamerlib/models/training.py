@@ -95,7 +95,7 @@ def train(
         check_graph(graph)
         check_model(model, graph)
     check_choice("init", init, ["fresh", "keep"])
-    weighted = not many and graph.get("edge_weight") is not None
+    weighted = isinstance(graph, Data) and graph.get("edge_weight") is not None
     attack = attack_of(adversarial, many=many, weighted=weighted)
     check_positive("epochs", epochs, integer=True)
     check_positive("learning_rate", learning_rate)
