@@ -2,8 +2,9 @@
 
 Nouns: ``GNN`` (equal layers of one convolution), ``Convolution`` (one row of what is known of it), ``Fit``.
 Order of data: ``convolutions`` feeds ``gnn``; ``calling`` copies and calls any model by the names of its parameters;
-``propagation`` makes message passing fast where the edges are fixed; ``training_data`` and ``training`` learn.
-``hetero`` shows one node type of a heterogeneous graph as a graph. A new convolution is one row in ``convolutions``.
+``propagation`` makes message passing fast where the edges are fixed; ``training_data`` and ``training`` learn,
+against the attacks of ``adversarial`` where that is asked for; ``hetero`` shows one node type as a graph.
+A new convolution is one row in ``convolutions``.
 Imports ``graphs`` and ``checks``.
 """
 
@@ -14,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["hetero"],
     submod_attrs={
         "gnn": ["GNN", "build_model"],
+        "adversarial": ["EdgeAttack", "FeatureAttack", "robust_accuracy"],
         "training": ["Fit", "accuracy", "train"],
         "convolutions": ["CONVOLUTIONS", "Convolution"],
     },
