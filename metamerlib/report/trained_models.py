@@ -145,8 +145,8 @@ def trained(
         whole = labelled_union(graph, seed) if many else graph
         with torch.no_grad():
             logits = call(model.eval(), whole)
-        shares = [accuracy(logits, whole, mask) for mask in ("test_mask", "val_mask")]
-        return Trained(model, *shares, weights_hash(model))
+        tested, validated = (accuracy(logits, whole, mask) for mask in ("test_mask", "val_mask"))
+        return Trained(model, tested, validated, weights_hash(model))
 
     def build() -> dict[str, Any]:
         fit = train(model, graph, epochs=epochs, seed=seed)
@@ -157,9 +157,9 @@ def trained(
         settings["pool"] = pool
     settings |= options
     state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
-    shares = [float(state.pop(name)) for name in ("test_accuracy", "val_accuracy")]
+    tested, validated = (float(state.pop(name)) for name in ("test_accuracy", "val_accuracy"))
     model.load_state_dict(state)
-    return Trained(model.eval(), *shares, weights_hash(model))
+    return Trained(model.eval(), tested, validated, weights_hash(model))
 
 
 def trained_model(architecture: str, graph: Any, *, seed: int, **settings: Any) -> tuple[Any, float]:
