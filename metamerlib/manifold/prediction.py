@@ -55,11 +55,9 @@ def linear_prediction(
         >>> linear_prediction(model, graph, 0 * graph.x, layer=2, nodes=[0]).shape
         torch.Size([34, 34])
     """
-    rows = (
-        graph.x.detach()
-        if free_nodes is None
-        else graph.x.detach()[check_nodes("free_nodes", free_nodes, len(graph.x))]
-    )
+    check_graph(graph)
+    free, rows = check_nodes("free_nodes", free_nodes, len(graph.x)), graph.x.detach()
+    rows = rows if free is None else rows[free]
     if start.shape != rows.shape:
         raise ValueError(f"start must hold the free features {list(rows.shape)}, got {list(start.shape)}")
     rows, start = rows.double(), start.detach().double()
