@@ -198,3 +198,29 @@ def verdict(holds: Any, fails: Any = None, *, tested: bool = True) -> str:
     if np.all(holds):
         return "holds"
     return "fails" if fails is None or np.all(fails) else "inconclusive"
+
+
+def sound_trainings(
+    table: pd.DataFrame, within: list[str], arms: list[str], *, accuracy: str = "val_accuracy", share: float = 0.9
+) -> pd.Series:
+    """Tell which rows rest on a training that did not fail; the others are to be shown and not averaged.
+
+    Args:
+        table: Rows with a seed and an accuracy.
+        within: Columns whose values are not compared with each other, such as the graph.
+        arms: Columns that together name an arm, such as the architecture.
+        accuracy: Column of the accuracy.
+        share: A training fails below this share of the best arm's mean accuracy over its seeds.
+
+    Returns:
+        One truth value for each row.
+
+    Example:
+        >>> runs = pd.DataFrame({"graph": "a", "act": ["relu", "elu"], "seed": 0, "val_accuracy": [0.8, 0.5]})
+        >>> sound_trainings(runs, ["graph"], ["act"]).tolist()
+        [True, False]
+    """
+    runs = table.drop_duplicates([*within, *arms, "seed"])
+    best = runs.groupby([*within, *arms], observed=True)[accuracy].mean().groupby(within, observed=True).max()
+    bound = table[within].merge(best.rename("best").reset_index(), on=within, how="left")["best"].to_numpy()
+    return table[accuracy] >= share * bound
