@@ -224,3 +224,21 @@ def sound_trainings(
     best = runs.groupby([*within, *arms], observed=True)[accuracy].mean().groupby(within, observed=True).max()
     bound = table[within].merge(best.rename("best").reset_index(), on=within, how="left")["best"].to_numpy()
     return table[accuracy] >= share * bound
+
+
+def share_interval(successes: int, count: int, level: float = 0.95) -> tuple[float, float, float]:
+    """Return a share of independent trials and the ends of its exact interval (Clopper and Pearson, 1934).
+
+    For shares near 0 or 1, where a t-interval of equal values has no width.
+
+    >>> [round(value, 3) for value in share_interval(18, 18)]
+    [1.0, 0.815, 1.0]
+    """
+    from scipy import stats
+
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(f"{successes} successes in {count} trials; expected 0 <= successes <= count and count >= 1")
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, successes, count - successes + 1)) if successes else 0.0
+    high = float(stats.beta.ppf(1 - tail, successes + 1, count - successes)) if successes < count else 1.0
+    return successes / count, low, high

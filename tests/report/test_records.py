@@ -376,3 +376,14 @@ def test_a_training_fails_below_nine_tenths_of_the_best_arm_of_its_own_graph():
         True,
         True,
     ]
+
+
+def test_the_exact_interval_of_a_share_excludes_what_is_less_likely_than_its_tails():
+    from scipy import stats
+
+    share, low, high = records.share_interval(7, 20)
+    assert share == 0.35
+    assert stats.binom.sf(6, 20, low) == pytest.approx(0.025) and stats.binom.cdf(7, 20, high) == pytest.approx(0.025)
+    assert records.share_interval(0, 5)[1:] == pytest.approx((0.0, 1 - 0.025 ** (1 / 5)))
+    with pytest.raises(ValueError, match="6 successes in 5 trials"):
+        records.share_interval(6, 5)
