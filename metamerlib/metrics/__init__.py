@@ -2,7 +2,8 @@
 
 Nouns: plain functions of tensors and graphs, one family to a file; ``Verdict``.
 Order of data: ``matching``, ``features``, ``structure``, ``cycles``, ``spectrum``, ``isomorphism`` measure; ``null``
-draws what chance gives; ``verdict`` compares the two; ``comparison`` asks all of them about one metamer.
+draws what chance gives; ``verdict`` compares the two; ``comparison`` asks all of them about one metamer, and
+``transfer`` asks other models about it.
 A metric is a function in its family and one row in ``columns``.
 ``columns`` is text alone, so that tables are read without torch. Imports ``search`` and what lies left of it.
 """
@@ -40,6 +41,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "null": ["null_distribution"],
         "structure": ["edge_flips", "edge_homophily", "edge_jaccard", "num_components", "wl_kernel"],
+        "transfer": ["normalised_agreement", "transfer"],
         "verdict": ["Verdict", "is_metamer"],
     },
 )

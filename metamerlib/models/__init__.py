@@ -2,7 +2,8 @@
 
 Nouns: ``GNN`` (equal layers of one convolution), ``Convolution`` (one row of what is known of it), ``Fit``.
 Order of data: ``convolutions`` feeds ``gnn``; ``calling`` copies and calls any model by the names of its parameters;
-``propagation`` makes message passing fast where the edges are fixed; ``training_data`` and ``training`` learn.
+``propagation`` makes message passing fast where the edges are fixed; ``training_data`` and ``training`` learn;
+``ensemble`` puts several models side by side.
 A new convolution is one row in ``convolutions``.
 Imports ``graphs`` and ``checks``.
 """
@@ -13,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "gnn": ["GNN", "build_model"],
+        "ensemble": ["Ensemble"],
         "training": ["Fit", "accuracy", "train"],
         "convolutions": ["CONVOLUTIONS", "Convolution"],
     },
