@@ -15,7 +15,7 @@ import numpy as np
 from metamerlib.report.files import project_root, settings_hash, write_atomic
 
 # Raised whenever training computes something else.
-TRAINING_RECIPE = 1
+TRAINING_RECIPE = 2
 
 
 def graph_hash(graph: Any) -> str:
