@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from metamerlib.search.metamer import Metamer
 
 Judges = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]
-SMALLEST_ROOM = 1e-3
+SMALLEST_ROOM = 0.05
 NAN = float("nan")
 
 
