@@ -1,8 +1,8 @@
 """Metrics: how closely a metamer matches, how far its input is from the reference.
 
 Nouns: plain functions of tensors and graphs, one family to a file; ``Verdict``.
-Order of data: ``matching``, ``features``, ``structure``, ``cycles``, ``spectrum``, ``isomorphism`` measure; ``null``
-draws what chance gives; ``verdict`` compares the two; ``comparison`` asks all of them about one metamer, and
+Order of data: ``matching``, ``features``, ``visible``, ``structure``, ``cycles``, ``spectrum``, ``isomorphism``
+measure; ``null`` draws what chance gives; ``verdict`` compares the two; ``comparison`` asks all about one metamer, and
 ``transfer`` asks other models about it.
 A metric is a function in its family and one row in ``columns``.
 ``columns`` is text alone, so that tables are read without torch. Imports ``search`` and what lies left of it.
@@ -43,5 +43,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "structure": ["edge_flips", "edge_homophily", "edge_jaccard", "num_components", "wl_kernel"],
         "transfer": ["normalised_agreement", "transfer"],
         "verdict": ["Verdict", "is_metamer"],
+        "visible": ["VisibleLikeness", "kept", "visible_cosine", "visible_likeness"],
     },
 )

@@ -27,7 +27,8 @@ relative_frobenius_shuffled classifier_match classifier_accuracy classifier_accu
 retrieval_first wl_kernel wl_features wl_classes edge_jaccard edge_flips degree_distance clustering_distance
 spectrum_distance triangle_ratio four_cycle_ratio edge_homophily edge_homophily_reference components
 components_reference isomorphic excess_invariance consistency dead_units is_metamer null_max_pearson
-null_max_spearman null_max_snr_db"""
+null_max_spearman null_max_snr_db visible_cosine visible_cosine_start visible_cosine_shuffled
+feature_cosine_nullspace rise kept visible_rank visible_reason"""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,8 @@ def rewired(metamer):
 def test_every_metric_of_the_contract_is_there(model, metamer):
     scores = ml.compare(model, metamer, null_draws=5)
     assert set(CONTRACT.split()) <= set(scores.index) and scores.index.is_unique
-    assert all(type(value) is (bool if name == "is_metamer" else float) for name, value in scores.items())
+    kinds = {"is_metamer": bool, "visible_reason": str}
+    assert all(type(value) is kinds.get(name, float) for name, value in scores.items())
 
 
 def test_scores_agree_with_the_metamer_and_with_single_metrics(model, graph, metamer):
