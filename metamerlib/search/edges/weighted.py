@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -53,8 +52,6 @@ class WeightProblem:
     problem: StructureProblem
     candidates: Tensor
     start: Tensor
-
-    relaxable = False
 
     def evaluate(self, position: Tensor) -> Evaluation:
         """Compute objective, gradient and loss at roots ``[1, M, 1]``."""
@@ -110,15 +107,14 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
         return (problem, begin), solution
 
     (problem, begin), solution, taken = best_restart(request, attempt)
-    found = _graph(graph, problem.candidates, solution.position[0, :, 0], request.refresh)
+    found = _graph(graph, problem.candidates, solution.position[:, 0], request.refresh)
     kept = undirected_pairs(found)
-    losses = solution.losses[:, 0].numpy()
     return Outcome(
         graph=found,
         start=begin,
         status=solution.status,
         steps=taken,
-        history=pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "seconds": solution.seconds}),
+        history=solution.history(),
         settings=request.settings(
             values="weighted", solver=name if isinstance(name, str) else repr(name), max_steps=steps,
             start=start_name(request.start), held_attributes=held,
@@ -135,18 +131,16 @@ def _in_rounds(
     parts: list[Solution] = []
     left = steps
     while True:
-        solution = solve(
-            problem,
-            solver, max_steps=min(left, max(1, steps // ROUNDS)), rtol=request.rtol, stall_rtol=request.stall_rtol,
-        )  # fmt: skip
+        limit = min(left, max(1, steps // ROUNDS))
+        (solution,) = solve(problem, solver, max_steps=limit, rtol=request.rtol, stall_rtol=request.stall_rtol)
         parts.append(solution)
         left -= solution.steps
         if left <= 0 or solution.status in ("converged", "non_finite"):
             break
-        problem = _with_better_candidates(problem, solution.position[0, :, 0], generator)
+        problem = _with_better_candidates(problem, solution.position[:, 0], generator)
     seconds = joined_seconds(part.seconds for part in parts)
-    losses = torch.cat([part.losses for part in parts])
-    return problem, replace(parts[-1], steps=steps - left, losses=losses, seconds=seconds)
+    losses, relaxed = (torch.cat([getattr(part, name) for part in parts]) for name in ("losses", "relaxed"))
+    return problem, replace(parts[-1], steps=steps - left, losses=losses, seconds=seconds, relaxed=relaxed)
 
 
 def _with_better_candidates(problem: WeightProblem, roots: Tensor, generator: torch.Generator) -> WeightProblem:
