@@ -13,7 +13,8 @@ from tests.helpers.metamers import WIDTH
 
 def alone(features):
     """A graph whose node 0 has no neighbour; the pair beside it has the features' negatives."""
-    x = torch.tensor([features, [-value for value in features], [2.0 * value for value in features]], dtype=torch.float64)
+    rows = [[scale * value for value in features] for scale in (1.0, -1.0, 2.0)]
+    x = torch.tensor(rows, dtype=torch.float64)
     return Data(x=x, edge_index=torch.tensor([[1, 2], [2, 1]]))
 
 
