@@ -23,9 +23,11 @@ from metamerlib.search.features.problem import FeatureProblem, many_problem
 from metamerlib.search.features.search import MAX_STEPS, choose_solver, solve_features
 from metamerlib.search.features.starts import graph_starts
 from metamerlib.search.loop import Solution
-from metamerlib.search.metamer import Metamer, Outcome, assemble
+from metamerlib.search.metamer import Metamer, Outcome, assemble, told_if_unmoved
+from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
 
 
+@own_modes()
 def find_metamers(
     model: nn.Module,
     graphs: Sequence[Data],
@@ -83,7 +85,8 @@ def find_metamers(
     check_device(device)
     check_options(rtol=rtol, stall_rtol=stall_rtol, max_steps=max_steps, slope=slope)
     chosen, name = choose_solver(solver, slope)
-    graphs = [with_features(graph, graph.x.detach()) for graph in graphs]
+    warn_of_caches(model, edges=False)
+    graphs = [free_of_inference(with_features(graph, graph.x.detach())) for graph in graphs]
     if device is not None:
         graphs = [graph.clone().to(device) for graph in graphs]
     starts = graph_starts(graphs, start, seed)
@@ -109,6 +112,8 @@ def find_metamers(
         own = {"row_space": None if problem.space is None else problem.space.rank, "place": place}
         found, first = (with_features(graph, rows).clone() for rows in (x, begin))
         outcome = Outcome(found, first, solution.status, solution.steps, solution.history(), settings | own)
+        if start is None or start == "moments":
+            outcome = told_if_unmoved(graph, outcome)
         metamers.append(assemble(probe, target, graph, outcome, free_nodes=None, began=began))
     seconds = time.perf_counter() - began
     return [replace(metamer, seconds=seconds) for metamer in metamers]

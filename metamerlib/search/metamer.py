@@ -19,6 +19,12 @@ from torch_geometric.data import Data
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
 
+UNMOVED = (
+    "the search began at the reference itself and stayed there, as nothing could vary: a random start has no other "
+    "features where each is the same at all nodes, and no other edges where the degrees (start='configuration') or the "
+    "budget allow none; give start= (features or a graph), or loosen what holds the graph"
+)
+
 
 @dataclass(frozen=True)
 class Metamer:
@@ -36,7 +42,8 @@ class Metamer:
         loss: :math:`L_{act} = \sum_S \|h'_v - h_v\|^2 / \sum_S \|h_v\|^2`, recomputed from ``graph`` on
             a fresh copy of the model.
         relative_error: Square root of the loss.
-        status: converged, stalled, max_steps, non_finite or exact.
+        status: converged, stalled, max_steps, non_finite, exact, or unmoved (nothing could vary; the settings say
+            why).
         steps: Number of evaluations of loss and gradient.
         seconds: Wall time of the whole call.
         dead_units: Units that are active in the target and dead in the metamer; None where the
@@ -130,6 +137,24 @@ class Outcome:
     settings: dict[str, Any]
 
 
+def told_if_unmoved(reference: Data, outcome: Outcome) -> Outcome:
+    """Say in the status and the settings where a search that was to begin elsewhere never left the reference."""
+    if not (_same(outcome.start, reference) and _same(outcome.graph, reference)):
+        return outcome
+    return replace(outcome, status="unmoved", settings={**outcome.settings, "unmoved": UNMOVED})
+
+
+def _same(graph: Data, reference: Data) -> bool:
+    """Tell whether features, edges in any order, and weights are the same."""
+    for name in ("x", "edge_weight"):
+        one, other = graph.get(name), reference.get(name)
+        if (one is None) != (other is None) or (one is not None and not torch.equal(one, other)):
+            return False
+    num_nodes = reference.x.size(0)
+    one, other = ((g.edge_index[0] * num_nodes + g.edge_index[1]).sort().values for g in (graph, reference))
+    return torch.equal(one, other)
+
+
 def assemble(
     probe: Probe, target: Target, reference: Data, outcome: Outcome, *, free_nodes: Tensor | None, began: float
 ) -> Metamer:
@@ -140,8 +165,8 @@ def assemble(
     norm = target.activation.double().square().sum()
     loss = float(plain.double().square().sum() / norm)
     status = outcome.status
-    if status == "converged" and loss > outcome.settings["rtol"]:
-        status = "stalled"
+    if status == "converged" and not loss <= outcome.settings["rtol"]:
+        status = "stalled" if math.isfinite(loss) else "non_finite"
     return Metamer(
         graph=outcome.graph,
         reference=reference.clone(),

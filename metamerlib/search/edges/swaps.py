@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -78,7 +79,7 @@ class EdgeSwaps(Schedule):
             yield pairs.clone, look.loss
             heat = unit * self.temperature(step)
             degree = _degree(pairs, problem).to(problem.target.activation.dtype)
-            if probes:
+            if probes and math.isfinite(look.objective):
                 metrics = _metrics(look, degree, self.rank)
             if len(metrics) != len(look.calls):
                 metrics = []
