@@ -17,7 +17,7 @@ from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.target import Target
 from metamerlib.search.edges.refresh import Refresh
-from metamerlib.search.metamer import Metamer, assemble, check_moved
+from metamerlib.search.metamer import Metamer, assemble, told_if_unmoved
 from metamerlib.search.request import Request
 from metamerlib.search.spaces import kind_of
 from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
@@ -101,7 +101,7 @@ def find_metamer(
 
     Raises:
         TypeError: If an argument has the wrong type or dtype.
-        ValueError: If an argument is out of range or unknown, the layer cannot be matched, or nothing can vary.
+        ValueError: If an argument is out of range or unknown, or the layer cannot be matched.
 
     Example:
         >>> import metamerlib as ml
@@ -140,7 +140,7 @@ def find_metamer(
     aim = _aim(probe, graph, matched, target, features=vary != "structure")
     outcome = kind.search(probe, graph, aim, request)
     if start is None or (isinstance(start, str) and start != "reference"):
-        check_moved(graph, outcome)
+        outcome = told_if_unmoved(graph, outcome)
     settings = {**outcome.settings, "vary": vary, "device": str(graph.x.device)}
     if target is not None:
         settings["target"] = "graph" if isinstance(target, Data) else "given"

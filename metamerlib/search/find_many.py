@@ -23,7 +23,7 @@ from metamerlib.search.features.problem import FeatureProblem, many_problem
 from metamerlib.search.features.search import MAX_STEPS, choose_solver, solve_features
 from metamerlib.search.features.starts import graph_starts
 from metamerlib.search.loop import Solution
-from metamerlib.search.metamer import Metamer, Outcome, assemble, check_moved
+from metamerlib.search.metamer import Metamer, Outcome, assemble, told_if_unmoved
 from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
 
 
@@ -113,7 +113,7 @@ def find_metamers(
         found, first = (with_features(graph, rows).clone() for rows in (x, begin))
         outcome = Outcome(found, first, solution.status, solution.steps, solution.history(), settings | own)
         if start is None or start == "moments":
-            check_moved(graph, outcome)
+            outcome = told_if_unmoved(graph, outcome)
         metamers.append(assemble(probe, target, graph, outcome, free_nodes=None, began=began))
     seconds = time.perf_counter() - began
     return [replace(metamer, seconds=seconds) for metamer in metamers]

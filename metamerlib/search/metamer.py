@@ -19,6 +19,12 @@ from torch_geometric.data import Data
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
 
+UNMOVED = (
+    "the search began at the reference itself and stayed there, as nothing could vary: a random start has no other "
+    "features where each is the same at all nodes, and no other edges where the degrees (start='configuration') or the "
+    "budget allow none; give start= (features or a graph), or loosen what holds the graph"
+)
+
 
 @dataclass(frozen=True)
 class Metamer:
@@ -36,7 +42,8 @@ class Metamer:
         loss: :math:`L_{act} = \sum_S \|h'_v - h_v\|^2 / \sum_S \|h_v\|^2`, recomputed from ``graph`` on
             a fresh copy of the model.
         relative_error: Square root of the loss.
-        status: converged, stalled, max_steps, non_finite or exact.
+        status: converged, stalled, max_steps, non_finite, exact, or unmoved (nothing could vary; the settings say
+            why).
         steps: Number of evaluations of loss and gradient.
         seconds: Wall time of the whole call.
         dead_units: Units that are active in the target and dead in the metamer; None where the
@@ -130,15 +137,11 @@ class Outcome:
     settings: dict[str, Any]
 
 
-def check_moved(reference: Data, outcome: Outcome) -> None:
-    """Raise where a search that was to begin elsewhere began at the reference itself and never left it."""
+def told_if_unmoved(reference: Data, outcome: Outcome) -> Outcome:
+    """Say in the status and the settings where a search that was to begin elsewhere never left the reference."""
     if not (_same(outcome.start, reference) and _same(outcome.graph, reference)):
-        return
-    raise ValueError(
-        "the search began at the reference itself and stayed there, as nothing could vary: a random start has no other "
-        "features where each is the same at all nodes, and no other edges where the degrees (start='configuration') or "
-        "the budget allow none; give start= (features or a graph), or loosen what holds the graph"
-    )
+        return outcome
+    return replace(outcome, status="unmoved", settings={**outcome.settings, "unmoved": UNMOVED})
 
 
 def _same(graph: Data, reference: Data) -> bool:
