@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from metamerlib.plain import check_choice as check_choice
 from metamerlib.plain import check_positive as check_positive
-from metamerlib.plain import shown
+from metamerlib.plain import as_real, shown
 
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
 _OTHER = {
@@ -92,6 +92,7 @@ def as_tensor(
     return got
 
 
+_POSITIVE = ("memory", "steps", "pool", "block", "rows", "columns", "learning_rate")
 _KINDS = {"real": "floating point", "number": "real numbers", "integer": "integers", "bool": "torch.bool"}
 
 
@@ -112,6 +113,22 @@ def check_solver(got: object, names: Iterable[str], *, moves: str) -> None:
             f"{type(got).__name__} is a solver that moves {own}, but this search takes one that moves {moves}; "
             f"choose one of {['auto', *names]}"
         )
+    else:
+        _check_settings(got)
+
+
+def _check_settings(solver: object) -> None:
+    """Raise unless the numbers of a solver of ours are in range; those of others are their own."""
+    if isinstance(solver, type):
+        raise TypeError(f"solver is {shown(solver)} itself; make one: {solver.__name__}()")
+    if not type(solver).__module__.startswith("metamerlib."):
+        return
+    for name, value in vars(solver).items():
+        what = f"{name} of {type(solver).__name__}"
+        if name in _POSITIVE:
+            check_positive(what, value, integer=name != "learning_rate")
+        elif not isinstance(value, str) and as_real(what, value) < 0:
+            raise ValueError(f"{what} must be 0 or more, got {value!r}")
 
 
 def check_features(x: object, num_nodes: int | None = None, *, integers: bool = False) -> None:

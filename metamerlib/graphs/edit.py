@@ -7,9 +7,13 @@ import copy
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.plain import shown
+
 
 def with_features(graph: Data, x: Tensor) -> Data:
     """Return a shallow copy of a graph with other features ``[N, F]``."""
+    if not isinstance(graph, Data) or not isinstance(x, Tensor):
+        raise TypeError(f"expected a torch_geometric.data.Data and features [N, F], got {shown(graph)} and {shown(x)}")
     other = copy.copy(graph)
     other.x = x
     return other
@@ -30,6 +34,8 @@ def sort_edges(graph: Data) -> Data:
 
 def with_edges(graph: Data, edge_index: Tensor, weight: Tensor | None = None) -> Data:
     """Return a shallow copy of a graph with other edges; what belonged to the old ones is left out."""
+    if not isinstance(graph, Data) or not isinstance(edge_index, Tensor):
+        raise TypeError(f"expected a Data and edge_index [2, E], got {shown(graph)} and {shown(edge_index)}")
     other = copy.copy(graph)
     for name in [name for name in graph.keys() if name != "edge_index" and graph.is_edge_attr(name)]:  # noqa: SIM118
         del other[name]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_device, check_graph, check_nodes
+from metamerlib.checks import check_choice, check_device, check_graph, check_module, check_nodes
 from metamerlib.graphs.collection import union_of_copies
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.linearisation import Linearisation
@@ -164,6 +164,7 @@ def match_constraint(
         ValueError: If an argument is out of range, the layer does not depend on the free features, or dtype is
             not float64.
     """
+    check_module(model)
     if dtype not in (None, torch.float64):
         raise ValueError(f"dtype is {dtype}; tangents need torch.float64: drop dtype, the model is converted")
     check_choice("method", method, METHODS)
@@ -233,5 +234,9 @@ def check_direction(direction: object, constraint: Constraint) -> None:
     if not isinstance(direction, Tensor) or list(direction.shape) != shape:
         got = list(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
         raise ValueError(f"direction must be a tensor {shape}, one row for each free node, got {got}")
+    if not direction.is_floating_point():
+        raise TypeError(f"direction must be floating point, got {direction.dtype}; convert with direction.double()")
+    if direction.device.type == "meta":
+        raise ValueError("direction is on the meta device, where tensors hold no values; make it on the CPU")
     if not torch.isfinite(direction).all():
         raise ValueError("direction holds NaN or infinite entries")

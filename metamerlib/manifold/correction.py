@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 
 from metamerlib.manifold.constraint import Constraint, match_constraint
 from metamerlib.manifold.linearisation import Linearisation
+from metamerlib.probing.agreement import agree
 from metamerlib.search.metamer import Metamer
 
 TOLERANCE = 1e-8
@@ -93,6 +94,11 @@ def constraint_of(
             raise ValueError("layer is missing; a graph has none of its own")
         constraint = match_constraint(model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, **options)
         return constraint, constraint.base
+    if not isinstance(start.reference, Data) or not _same_edges(start.graph, start.reference):
+        raise ValueError(
+            "the metamer has other edges than its reference, but only its features can move; pass one that was found "
+            "with vary='features', or its graph"
+        )
     if nodes is not None or free_nodes is not None:
         raise ValueError("a metamer has its own nodes and free_nodes; drop them, or pass its reference")
     layer = start.layer if layer is None else layer
@@ -101,4 +107,22 @@ def constraint_of(
     )
     if constraint.probe.name != start.layer:
         raise ValueError(f"the metamer matches layer {start.layer!r}, got layer={layer!r}; drop layer")
+    check_own(constraint, start)
     return constraint, constraint.rows_of(start.graph)
+
+
+def check_own(constraint: Constraint, metamer: Metamer) -> None:
+    """Raise unless the model gives the metamer's reference the activations that the metamer was found for."""
+    wanted, found = metamer.target, constraint.target.activation
+    if wanted.shape != found.shape or not agree(found.detach().to(wanted), wanted):
+        raise ValueError(
+            f"the model's activation of the reference at layer {metamer.layer!r} is not the metamer's target: it was "
+            "found for another model, other weights or a target of its own; pass the model that it belongs to, or "
+            "metamer.reference and a layer"
+        )
+
+
+def _same_edges(graph: Data, other: Data) -> bool:
+    weights = graph.edge_weight, other.edge_weight
+    same = weights[0] is None if weights[1] is None else weights[0] is not None and torch.equal(*weights)
+    return same and torch.equal(graph.edge_index, other.edge_index)

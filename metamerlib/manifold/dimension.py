@@ -66,7 +66,7 @@ def metamer_dimension(
         [[0, 17, 578, 8, 570], [11, 2, 68, 8, 60]]
     """
     if tolerance is not None:
-        check_positive("tolerance", tolerance)
+        check_positive("tolerance", tolerance, below=1)
     local, chosen = prepare(model, graph, layer, nodes, forward=forward, dtype=dtype, memory=memory, device=device)
     rows = {}
     for found in local.jacobians(chosen):

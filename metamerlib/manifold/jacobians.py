@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_graph, check_nodes, check_positive
+from metamerlib.checks import check_device, check_graph, check_module, check_nodes, check_positive
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.receptive_field import Members, Reach, find_reach
 from metamerlib.manifold.subgraphs import restricted, select, subgraph
@@ -185,6 +185,7 @@ def prepare(
     Returns:
         The model set up, and the nodes ``[B]``.
     """
+    check_module(model)
     if dtype not in (None, torch.float64):
         raise ValueError(f"dtype is {dtype}; ranks and volumes need torch.float64: drop dtype, the model is converted")
     check_graph(graph)
