@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.plain import as_real, shown
 from metamerlib.plain import check_choice as check_choice
 from metamerlib.plain import check_positive as check_positive
-from metamerlib.plain import as_real, shown
 
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
 _OTHER = {
@@ -39,7 +39,9 @@ def check_module(model: object) -> None:
         raise TypeError(f"model must be a torch.nn.Module, got {shown(model)} itself; make one: {model.__name__}(...)")
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {kind}{_MODELS.get(kind, '')}")
-    lazy = [name for name, value in _values(model) if isinstance(value, nn.parameter.UninitializedTensorMixin)]
+    lazy = [
+        name for name, value in _values(model) if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer)
+    ]
     if lazy:
         raise ValueError(
             f"{kind} has parameters without a size yet ({lazy[0]}); call it once on the graph, as in "
@@ -167,10 +169,10 @@ def check_graph(graph: object, *, integers: bool = False) -> None:
     _check_edges(graph, graph.x.size(0))
 
 
-def check_structure(graph: object) -> int:
+def check_structure(graph: object, *, empty: bool = False) -> int:
     """Raise unless ``graph`` is a ``Data`` with nodes and edges inside its range; return the number of nodes.
 
-    Features may be missing; where there are any, they must be finite.
+    Features may be missing; where there are any, they must be finite. An ``empty`` graph has no nodes.
     """
     _check_kind(graph)
     assert isinstance(graph, Data)
@@ -182,7 +184,7 @@ def check_structure(graph: object) -> int:
     edges = as_tensor("edge_index", graph.edge_index, 2, "E", dtype="integer", empty=True)
     largest = int(edges.max()) + 1 if edges.numel() else 0
     num_nodes = int(graph.x.size(0)) if graph.x is not None else int(graph.num_nodes or 0) if known else largest
-    if num_nodes == 0:
+    if num_nodes == 0 and not empty:
         raise ValueError(f"graph has no nodes, got {graph}; give it x or num_nodes")
     _check_edges(graph, num_nodes)
     return num_nodes

@@ -89,9 +89,9 @@ def check_positive(what: str, got: object, *, integer: bool = False, below: floa
     kind = numbers.Integral if integer else numbers.Real
     if isinstance(got, bool) or not isinstance(got, kind):
         raise TypeError(f"{what} must be a positive {'integer' if integer else 'number'}, got {shown(got)}")
-    if not 0 < got < math.inf:
+    if not 0 < float(got) < math.inf:
         raise ValueError(f"{what} must be positive and finite, got {got!r}")
-    if below is not None and not got < below:
+    if below is not None and not float(got) < below:
         raise ValueError(f"{what} must be below {below:g}, since it is relative, got {got!r}; give a smaller one")
 
 
@@ -99,17 +99,18 @@ def as_count(what: str, got: object, *, least: int = 1, most: int | None = None)
     """Return an integer of at least ``least`` and at most ``most``."""
     if isinstance(got, bool) or not isinstance(got, numbers.Integral):
         raise TypeError(f"{what} must be an integer of {least} or more, got {shown(got)}")
-    if got < least or (most is not None and got > most):
+    number = int(got)
+    if number < least or (most is not None and number > most):
         allowed = f"{least} or more" if most is None else f"in {least}..{most}"
-        raise ValueError(f"{what} must be {allowed}, got {shown(int(got))}")
-    return int(got)
+        raise ValueError(f"{what} must be {allowed}, got {shown(number)}")
+    return number
 
 
 def as_fraction(what: str, got: object) -> float:
     """Return a share between 0 and 1, both allowed."""
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
         raise TypeError(f"{what} must be a share between 0 and 1, got {shown(got)}")
-    if not 0 <= got <= 1:
+    if not 0 <= float(got) <= 1:
         raise ValueError(f"{what} must lie in [0, 1], got {got!r}")
     return float(got)
 
@@ -123,7 +124,7 @@ def as_seed(got: object) -> int:
     """
     if isinstance(got, bool) or not isinstance(got, numbers.Integral):
         raise TypeError(f"seed must be an integer, got {shown(got)}; give one for each repetition, such as 0, 1, 2")
-    if not 0 <= got <= LARGEST_SEED:
+    if not 0 <= int(got) <= LARGEST_SEED:
         raise ValueError(f"seed must lie in 0..2**63 - 1, got {int(got)}; give a small integer, such as 0")
     return int(got)
 

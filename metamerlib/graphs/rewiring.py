@@ -177,7 +177,9 @@ def swap_edges(
     [[0, 1], [1, 2]]
     """
     if not isinstance(pairs, np.ndarray) or pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
-        raise TypeError(f"pairs must be a numpy array of integers [M, 2], got {shown(pairs)}; see undirected_pairs(...).T")
+        raise TypeError(
+            f"pairs must be a numpy array of integers [M, 2], got {shown(pairs)}; see undirected_pairs(...).T"
+        )
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {shown(rng)}; use numpy.random.default_rng(seed)")
     if part is not None and (not isinstance(part, np.ndarray) or part.shape != (num_nodes,)):

@@ -10,8 +10,7 @@ from torch_geometric.data import Data
 
 from metamerlib.manifold.constraint import Constraint, match_constraint
 from metamerlib.manifold.linearisation import Linearisation
-from metamerlib.probing.agreement import agree
-from metamerlib.search.metamer import Metamer
+from metamerlib.search.metamer import Metamer, check_target_of
 
 TOLERANCE = 1e-8
 _CORRECTIONS = 12
@@ -107,19 +106,8 @@ def constraint_of(
     )
     if constraint.probe.name != start.layer:
         raise ValueError(f"the metamer matches layer {start.layer!r}, got layer={layer!r}; drop layer")
-    check_own(constraint, start)
+    check_target_of(start, constraint.target.activation)
     return constraint, constraint.rows_of(start.graph)
-
-
-def check_own(constraint: Constraint, metamer: Metamer) -> None:
-    """Raise unless the model gives the metamer's reference the activations that the metamer was found for."""
-    wanted, found = metamer.target, constraint.target.activation
-    if wanted.shape != found.shape or not agree(found.detach().to(wanted), wanted):
-        raise ValueError(
-            f"the model's activation of the reference at layer {metamer.layer!r} is not the metamer's target: it was "
-            "found for another model, other weights or a target of its own; pass the model that it belongs to, or "
-            "metamer.reference and a layer"
-        )
 
 
 def _same_edges(graph: Data, other: Data) -> bool:

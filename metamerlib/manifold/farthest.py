@@ -17,7 +17,7 @@ from metamerlib.manifold.constraint import Constraint
 from metamerlib.manifold.correction import LARGEST_CORRECTION, SOLVE, TOLERANCE, constraint_of, correct
 from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_count, as_seed
+from metamerlib.plain import as_seed
 from metamerlib.probing.target import Target
 from metamerlib.search.metamer import Metamer, Outcome, assemble
 
@@ -81,7 +81,7 @@ def farthest_metamer(
         True
     """
     began = time.perf_counter()
-    max_steps = as_count("max_steps", max_steps)
+    check_positive("max_steps", max_steps, integer=True)
     check_positive("tolerance", tolerance, below=1)
     constraint, x = constraint_of(
         model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
@@ -138,7 +138,8 @@ def several_metamers(
         [True, True]
     """
     check_positive("count", count, integer=True)
-    max_steps, seed = as_count("max_steps", max_steps), as_seed(seed)
+    check_positive("max_steps", max_steps, integer=True)
+    seed = as_seed(seed)
     check_positive("tolerance", tolerance, below=1)
     check_graph(graph)
     constraint, x = constraint_of(

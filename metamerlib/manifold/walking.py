@@ -130,7 +130,7 @@ def walk(
     check_positive("step_length", step_length)
     if step_length > LONGEST_STEP:
         raise ValueError(
-            f"step_length is a share of the norm of the free features, got {step_length!r}; give at most {LONGEST_STEP:g}"
+            f"step_length is a share of the features' norm, got {step_length!r}; give at most {LONGEST_STEP:g}"
         )
     check_positive("tolerance", tolerance, below=1)
     seed, invisible = as_seed(seed), as_flag("invisible", invisible)

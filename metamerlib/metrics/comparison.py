@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_module
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.refinement import row_classes
 from metamerlib.metrics import features, matching, structure
@@ -30,12 +30,10 @@ from metamerlib.metrics.null import (
 from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
 from metamerlib.metrics.verdict import is_metamer
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_count, as_seed, shown
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import reduced
-
-if TYPE_CHECKING:
-    from metamerlib.search.metamer import Metamer
-
+from metamerlib.search.metamer import Metamer, check_target_of
 
 NAN = float("nan")
 FEATURE_METRICS = (
@@ -105,14 +103,20 @@ def compare(
     >>> abs(scores["L_act"] - metamer.loss) < 1e-6
     True
     """
-    if null_draws < 0:
+    check_module(model)
+    if not isinstance(metamer, Metamer):
+        raise TypeError(f"metamer must be a metamerlib.Metamer, got {shown(metamer)}; make one with find_metamer")
+    if as_count("null_draws", null_draws, least=-(2**63)) < 0:
         raise ValueError(f"got null_draws={null_draws}; use 0 or more")
+    seed = as_seed(seed)
     if others is not None:
         _check_others(others, metamer)
     metamer = _beside(model, metamer)
-    probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
+    probe, nodes = Probe.fitting(model, metamer.layer, metamer.reference, forward=forward), metamer.nodes
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
+        if "target" not in metamer.settings:
+            check_target_of(metamer, at_nodes(reference, nodes).activation)
         seen, graph = _as_the_model_sees(probe, metamer)
         draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
         if others is not None and metamer.nodes is None and _pooled(reference, metamer):
@@ -120,7 +124,8 @@ def compare(
             draws["graphs"] = other_graphs(probe, reference, nearby, draws=null_draws, seed=seed)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
-        scores = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
+        floats = metamer.reference.get("y") is not None and metamer.reference.y.is_floating_point()
+        scores = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)), regression=floats)
         scores |= _features(metamer, reference.output, seed)
         scores |= _structure(metamer, seed)
     input_similarity = _input_similarity(metamer, scores)
@@ -168,8 +173,16 @@ def _beside(model: nn.Module, metamer: Metamer) -> Metamer:
     )
 
 
-def _matching(found: Recording, reference: Recording, start: Recording, shuffled: Recording) -> dict[str, float]:
+def _matching(
+    found: Recording, reference: Recording, start: Recording, shuffled: Recording, *, regression: bool
+) -> dict[str, float]:
     activation, target, output = found.activation, reference.activation, reference.output
+
+    def match(one: Tensor | None, other: Tensor | None) -> float:
+        if regression and one is not None and other is not None:
+            return matching.output_agreement(one, other)
+        return matching.prediction_match(one, other)
+
     nodes = matching.node_relative_errors(activation, target)
     return {
         "L_act": matching.activation_loss(activation, target),
@@ -181,11 +194,11 @@ def _matching(found: Recording, reference: Recording, start: Recording, shuffled
         "spearman": matching.spearman(activation, target),
         "snr_db": matching.snr_db(activation, target),
         "dead_units": _dead_units(found, target),
-        "prediction_match": matching.prediction_match(found.output, output),
-        "chance_match": matching.chance_agreement(output),
-        "start_match": matching.prediction_match(start.output, output),
-        "shuffled_match": matching.prediction_match(found.output, shuffled.output),
-        "prediction_auc": matching.prediction_auc(found.output, output),
+        "prediction_match": match(found.output, output),
+        "chance_match": NAN if regression else matching.chance_agreement(output),
+        "start_match": match(start.output, output),
+        "shuffled_match": match(found.output, shuffled.output),
+        "prediction_auc": NAN if regression else matching.prediction_auc(found.output, output),
     }
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import pandas as pd
+
+from metamerlib.plain import as_fraction, as_mapping, shown
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,18 @@ def is_metamer(
     >>> is_metamer(good, null).is_metamer
     True
     """
+    as_mapping("scores", scores, "numbers by name, such as metamerlib.compare gives")
+    for name, share in (("min_prediction_match", min_prediction_match), ("max_relative_error", max_relative_error)):
+        as_fraction(name, share)
+    if not isinstance(null, pd.DataFrame):
+        raise TypeError(f"null must be a DataFrame of draws, got {shown(null)}; see null_distribution")
     correlates = ("pearson", "spearman", "snr_db")
     needed = ("prediction_match", *correlates, "relative_error")
     if missing := [*(set(needed) - set(scores)), *(set(correlates) - set(null.columns))]:
         raise ValueError(f"got no {', '.join(sorted(set(missing)))}; pass {', '.join(needed)} and their null")
+    for name in needed:
+        if isinstance(scores[name], bool) or not isinstance(scores[name], Real):
+            raise TypeError(f"{name} must be a number, got {shown(scores[name])}")
     values = {name: float(scores[name]) for name in needed}
     best = {name: float(null[name].max()) for name in correlates}
     agrees = math.isnan(values["prediction_match"]) or values["prediction_match"] >= min_prediction_match

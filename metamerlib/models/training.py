@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_graph, check_model, check_module, check_positive
+from metamerlib.checks import as_tensor, check_choice, check_graph, check_model, check_module, check_positive
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import MASKS
 from metamerlib.models.calling import answer, forget_cached
 from metamerlib.models.gnn import GNN
 from metamerlib.models.propagation import fix_structure
@@ -145,6 +146,10 @@ def class_scores(model: nn.Module, graph: Data) -> Tensor:
 
 def accuracy(logits: Tensor, graph: Data, mask: str) -> float:
     """Return the share of masked nodes (or graphs) whose largest logit ``[N, C]`` is their label; NaN without any."""
+    as_tensor("logits", logits, "N", "C", finite=False)
+    if not isinstance(graph, Data) or not isinstance(graph.y, Tensor) or graph.y.shape != logits.shape[:1]:
+        raise ValueError(f"graph must hold one class y for each of {len(logits)} rows, got {shown(graph)}")
+    check_choice("mask", mask, MASKS)
     chosen = graph.get(mask)
     if chosen is None or not chosen.any():
         return float("nan")
@@ -184,7 +189,9 @@ def _check_labels(graph: Data) -> None:
         if mask is not None and (mask.dtype != torch.bool or mask.shape != graph.y.shape):
             raise ValueError(f"{name} must be bool {list(graph.y.shape)}, got {mask.dtype} {list(mask.shape)}")
     if int(graph.y[graph.train_mask].min()) < 0:
-        raise ValueError(f"labels run from {int(graph.y.min())}; count classes from 0, and leave others out of the masks")
+        raise ValueError(
+            f"labels run from {int(graph.y.min())}; count classes from 0, and leave others out of the masks"
+        )
     check_apart(graph)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text
+from metamerlib.report.arguments import as_folder
 from metamerlib.report.files import project_root, settings_hash, write_atomic
 
 # Raised whenever training computes something else.
@@ -20,6 +22,10 @@ TRAINING_RECIPE = 1
 
 def graph_hash(graph: Any) -> str:
     """Return 16 hex digits that stand for what a model is trained on: a graph, or a list of graphs."""
+    from metamerlib.checks import check_structure
+
+    for data in graph if isinstance(graph, list | tuple) and graph else [graph]:
+        check_structure(data)
     names = ("x", "edge_index", "edge_weight", "edge_attr", "y", "train_mask", "val_mask", "test_mask")
     digest = hashlib.sha256()
     for data in graph if isinstance(graph, list | tuple) else [graph]:
@@ -53,13 +59,18 @@ def cached_state(
     """
     import torch
 
+    recipe = as_count("recipe", recipe, least=0)
+    as_text("graph_hash", graph_hash)
+    as_callable("build", build, "build() that trains and returns a state by name")
+    if directory is not None:
+        directory = as_folder("directory", directory)
     key = settings_hash(settings, graph=graph_hash, recipe=recipe)
     path = Path(directory or project_root() / "_build" / "models") / f"{key}.pt"
     # A file that a kill or a full disk left unreadable counts as missing.
     with contextlib.suppress(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
         return torch.load(path, map_location="cpu", weights_only=True)
     buffer = io.BytesIO()
-    torch.save(dict(build()), buffer)
+    torch.save(dict(as_mapping("what build returns", build(), "tensors and numbers by name")), buffer)
     write_atomic(path, buffer.getvalue())
     return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -92,12 +103,15 @@ def trained_model(
     """
     import torch
 
-    from metamerlib.models.calling import call
+    from metamerlib.graphs.collection import check_graphs
     from metamerlib.models.gnn import build_model
-    from metamerlib.models.training import accuracy, reset_parameters, train
+    from metamerlib.models.training import accuracy, class_scores, reset_parameters, train
     from metamerlib.models.training_data import labelled_union
 
     many = isinstance(graph, list | tuple)
+    if many:
+        check_graphs(graph)
+    seed, epochs = as_seed(seed), as_count("epochs", epochs, least=0)
     pool = pool or ("sum" if many else None)
     first = graph[0] if many else graph
     shape = {"hidden_channels": hidden_channels, "num_layers": num_layers}
@@ -108,7 +122,7 @@ def trained_model(
             reset_parameters(model)
         whole = labelled_union(graph, seed) if many else graph
         with torch.no_grad():
-            return model.eval(), accuracy(call(model.eval(), whole), whole, "test_mask")
+            return model.eval(), accuracy(class_scores(model.eval(), whole), whole, "test_mask")
 
     def build() -> dict[str, Any]:
         fit = train(model, graph, epochs=epochs, seed=seed)

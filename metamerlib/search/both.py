@@ -38,7 +38,7 @@ def checker(features: Check, structure: Check) -> Check:
             check_choice("start", request.start, [None, *STARTS])
         if request.num_restarts > 1:
             raise ValueError(
-                f"num_restarts={request.num_restarts}, but vary='both' makes one start; drop it, and call with other seeds"
+                f"num_restarts={request.num_restarts}, but vary='both' makes one start; drop it, and try other seeds"
             )
         if not (isinstance(request.solver, str) and request.solver == "auto"):
             raise ValueError("vary='both' has a solver for the features and one for the edges; use solver='auto'")

@@ -90,7 +90,7 @@ def check_start(start: object, x: Tensor) -> None:
         if start.shape != x.shape or start.dtype != x.dtype:
             raise ValueError(f"start must be {x.dtype} {list(x.shape)}, got {start.dtype} {list(start.shape)}")
     elif start is not None and not isinstance(start, str):
-        raise TypeError(f"start must be a name, features {list(x.shape)} (a torch.Tensor) or a graph, got {shown(start)}")
+        raise TypeError(f"start must be a name, a tensor {list(x.shape)} or a graph, got {shown(start)}")
 
 
 def refuse_unused(request: Request, *, binary: bool) -> None:
