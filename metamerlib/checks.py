@@ -94,6 +94,7 @@ def as_tensor(
     return got
 
 
+_LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
 _POSITIVE = ("memory", "steps", "pool", "block", "rows", "columns", "learning_rate")
 _KINDS = {"real": "floating point", "number": "real numbers", "integer": "integers", "bool": "torch.bool"}
 

@@ -95,6 +95,11 @@ def check_positive(what: str, got: object, *, integer: bool = False, below: floa
         raise ValueError(f"{what} must be below {below:g}, since it is relative, got {got!r}; give a smaller one")
 
 
+def as_plain(got: Any) -> Any:
+    """Return a number of numpy as one of Python, which JSON can hold, and all else as it is."""
+    return got.item() if isinstance(got, numbers.Number) and hasattr(got, "item") else got
+
+
 def as_count(what: str, got: object, *, least: int = 1, most: int | None = None) -> int:
     """Return an integer of at least ``least`` and at most ``most``."""
     if isinstance(got, bool) or not isinstance(got, numbers.Integral):

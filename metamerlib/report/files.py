@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metamerlib.plain import as_mapping, as_path
+from metamerlib.plain import as_mapping, as_path, shown
 from metamerlib.writing import write_atomic as write_atomic
 
 
@@ -42,7 +42,9 @@ def canonical_json(value: Any) -> str:
 
 def _check_names(name: str, value: Any) -> None:
     """Raise where a dict inside a parameter has names that are not text, which JSON would make alike."""
-    entries = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else []
+    entries = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    if isinstance(value, tuple):
+        raise TypeError(f"parameter {name!r} holds a tuple {shown(value)}, which JSON would make a list; give a list")
     if isinstance(value, Mapping):
         as_mapping(f"parameter {name!r}", value, "JSON values by name")
     for entry in entries:

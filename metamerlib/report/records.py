@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from metamerlib import __version__
 from metamerlib.plain import as_count, as_list, as_mapping
 from metamerlib.report.arguments import SHARD_VARIABLE as SHARD_VARIABLE
-from metamerlib.report.arguments import as_folder, as_name, as_points, as_shard
+from metamerlib.report.arguments import as_folder, as_name, as_points, as_shard, check_function
 from metamerlib.report.columns import describe as describe
 from metamerlib.report.files import canonical_json, settings_hash, write_atomic
 from metamerlib.report.files import project_root as project_root

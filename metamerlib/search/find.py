@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_device, check_graph, check_module, check_nodes, check_options
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_seed, check_forward
+from metamerlib.plain import as_plain, as_seed, check_forward
 from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.target import Target
@@ -121,6 +121,7 @@ def find_metamer(
     limits: dict[str, Any] = {"rtol": rtol, "stall_rtol": stall_rtol, "max_steps": max_steps}
     limits |= {"ones": ones, "num_restarts": num_restarts, "slope": slope}
     check_options(**limits)
+    limits = {name: as_plain(value) for name, value in limits.items()}
     matched, free = (check_nodes(*a, graph.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
     if device is not None:
         graph = graph.clone().to(device)
@@ -129,8 +130,8 @@ def find_metamer(
         values=values,
         free_nodes=free,
         start=start,
-        budget=budget,
-        max_overlap=max_overlap,
+        budget=as_plain(budget),
+        max_overlap=as_plain(max_overlap),
         solver=solver,
         seed=seed,
         refresh=refresh,

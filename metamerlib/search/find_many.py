@@ -16,7 +16,7 @@ from metamerlib.checks import check_device, check_module, check_options
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_seed, check_forward
+from metamerlib.plain import as_plain, as_seed, check_forward
 from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
@@ -97,6 +97,7 @@ def find_metamers(
     targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
     examine(probe, graphs[0])
     limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}
+    limits = {name: as_plain(value) for name, value in limits.items()}
     solved: dict[int, tuple[ManyProblem, Ending]] = {}
     for group in of_like_size([graph.x.size(0) for graph in graphs]):
         some, wanted, begins = [graphs[i] for i in group], [targets[i] for i in group], [starts[i] for i in group]

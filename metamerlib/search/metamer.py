@@ -179,8 +179,8 @@ def check_target_of(metamer: Metamer, activation: Tensor) -> None:
     if not agree(found.to(wanted.dtype), wanted):
         raise ValueError(
             f"the model's activation of the reference at layer {metamer.layer!r} {list(found.shape)} is not the "
-            f"metamer's target {list(wanted.shape)}: it was found for another model, other weights or a target of its own; pass "
-            "the model that it belongs to"
+            f"metamer's target {list(wanted.shape)}: it was found for another model, other weights or a target of its "
+            "own; pass the model that it belongs to"
         )
 
 
