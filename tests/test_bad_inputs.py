@@ -832,15 +832,17 @@ def test_regression_is_scored_by_agreement_in_any_unit():
     model = gcn(out_channels=1)
     metamer = ml.find_metamer(model, graph(), layer=1, rtol=1e-8)
     scores = ml.compare(model, metamer, null_draws=2)
-    assert scores["prediction_match"] > 0.99 > scores["shuffled_match"]
+    assert scores["output_agreement"] > 0.99 > scores["output_agreement_start"] and math.isnan(
+        scores["prediction_match"]
+    )
     with torch.no_grad():
         model.layers[1].conv.lin.weight.mul_(1000), model.layers[1].conv.bias.mul_(1000)
-    assert ml.compare(model, metamer, null_draws=2)["prediction_match"] == pytest.approx(scores["prediction_match"])
+    assert ml.compare(model, metamer, null_draws=2)["output_agreement"] == pytest.approx(scores["output_agreement"])
     labelled = copy.copy(metamer.reference)
     labelled.y = torch.rand(6)
     wide = ml.find_metamer(gcn(), labelled, layer=1, rtol=1e-8)
     scores = ml.compare(gcn(), wide, null_draws=2)
-    assert 0.99 < scores["prediction_match"] < 1 and math.isnan(scores["chance_match"])
+    assert 0.99 < scores["output_agreement"] < 1 and math.isnan(scores["prediction_match"])
 
 
 def test_a_killed_save_leaves_nothing_behind_after_the_next(tmp_path):

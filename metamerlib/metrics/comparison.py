@@ -90,7 +90,8 @@ def compare(
 
     Returns:
         One float per metric, NaN where a metric does not apply (predictions of a model
-        without classes, Jaccard of real features), and the verdict ``is_metamer``.
+        without classes, which has output_agreement in their place; a model has none where it has one output for
+        each node, or the reference real labels y; Jaccard of real features), and the verdict ``is_metamer``.
 
     Raises:
         ValueError: if null_draws is negative.
@@ -177,12 +178,6 @@ def _matching(
     found: Recording, reference: Recording, start: Recording, shuffled: Recording, *, regression: bool
 ) -> dict[str, float]:
     activation, target, output = found.activation, reference.activation, reference.output
-
-    def match(one: Tensor | None, other: Tensor | None) -> float:
-        if regression and one is not None and other is not None:
-            return matching.output_agreement(one, other)
-        return matching.prediction_match(one, other)
-
     nodes = matching.node_relative_errors(activation, target)
     return {
         "L_act": matching.activation_loss(activation, target),
@@ -194,12 +189,21 @@ def _matching(
         "spearman": matching.spearman(activation, target),
         "snr_db": matching.snr_db(activation, target),
         "dead_units": _dead_units(found, target),
-        "prediction_match": match(found.output, output),
+        "prediction_match": NAN if regression else matching.prediction_match(found.output, output),
         "chance_match": NAN if regression else matching.chance_agreement(output),
-        "start_match": match(start.output, output),
-        "shuffled_match": match(found.output, shuffled.output),
+        "start_match": NAN if regression else matching.prediction_match(start.output, output),
+        "shuffled_match": NAN if regression else matching.prediction_match(found.output, shuffled.output),
         "prediction_auc": NAN if regression else matching.prediction_auc(found.output, output),
+        "output_agreement": _agreement(found.output, output, regression),
+        "output_agreement_start": _agreement(start.output, output, regression),
     }
+
+
+def _agreement(found: Tensor | None, reference: Tensor | None, regression: bool) -> float:
+    """Score numbers that are no classes: those of a model trained on real labels, or one for each node."""
+    if found is None or reference is None or not (regression or reference.size(-1) == 1):
+        return NAN
+    return matching.output_agreement(found, reference)
 
 
 def _dead_units(found: Recording, target: Tensor) -> float:

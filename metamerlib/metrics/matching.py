@@ -196,7 +196,7 @@ def prediction_match(output: Tensor | None, reference: Tensor | None, nodes: Ten
 
     .. math:: S_{match} = \frac{1}{|S|} \sum_{v \in S} [\arg\max y'_v = \arg\max y_v]
 
-    Where the output is a single number for each node, as in regression, :func:`output_agreement` stands in its place.
+    For numbers in place of classes, as in regression, there is :func:`output_agreement`.
 
     Args:
         output: scores for the metamer [N, C].
@@ -204,7 +204,7 @@ def prediction_match(output: Tensor | None, reference: Tensor | None, nodes: Ten
         nodes: the matched nodes S [|S|]; None for all.
 
     Returns:
-        A share between 0 and 1; NaN where an output is not known or not a table.
+        A share between 0 and 1; NaN for a model without classes.
 
     Raises:
         ValueError: if the two shapes differ, or an entry is not finite.
@@ -215,8 +215,6 @@ def prediction_match(output: Tensor | None, reference: Tensor | None, nodes: Ten
     if output is None or reference is None:
         return float("nan")
     _check_shapes(output, reference)
-    if output.dim() == 2 and output.size(1) == 1:
-        return output_agreement(output, reference, nodes)
     if not has_classes(output):
         return float("nan")
     kept = output.argmax(dim=1) == reference.argmax(dim=1)
