@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch_geometric.data import Data
 from metamerlib.plain import as_real, shown
 from metamerlib.plain import check_choice as check_choice
 from metamerlib.plain import check_positive as check_positive
+from metamerlib.plain import check_solver as check_solver
 
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
 _OTHER = {
@@ -95,43 +95,8 @@ def as_tensor(
 
 
 _LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
-_POSITIVE = ("memory", "steps", "pool", "block", "rows", "columns", "learning_rate")
+MOST_RESTARTS = 100_000
 _KINDS = {"real": "floating point", "number": "real numbers", "integer": "integers", "bool": "torch.bool"}
-
-
-def check_solver(got: object, names: Iterable[str], *, moves: str) -> None:
-    """Raise unless ``got`` is auto, one of the names, or an object that solves.
-
-    Args:
-        got: What the caller handed in.
-        names: Names of the solvers of this search.
-        moves: What these solvers move: features, bits or edges. A solver that does not say what it moves passes.
-    """
-    if isinstance(got, str):
-        check_choice("solver", got, ["auto", *names])
-    elif not hasattr(got, "iterate"):
-        raise TypeError(f"solver must be a name or have a method iterate, got {type(got).__name__}")
-    elif (own := getattr(got, "moves", moves)) != moves:
-        raise TypeError(
-            f"{type(got).__name__} is a solver that moves {own}, but this search takes one that moves {moves}; "
-            f"choose one of {['auto', *names]}"
-        )
-    else:
-        _check_settings(got)
-
-
-def _check_settings(solver: object) -> None:
-    """Raise unless the numbers of a solver of ours are in range; those of others are their own."""
-    if isinstance(solver, type):
-        raise TypeError(f"solver is {shown(solver)} itself; make one: {solver.__name__}()")
-    if not type(solver).__module__.startswith("metamerlib."):
-        return
-    for name, value in vars(solver).items():
-        what = f"{name} of {type(solver).__name__}"
-        if name in _POSITIVE:
-            check_positive(what, value, integer=name != "learning_rate")
-        elif not isinstance(value, str) and as_real(what, value) < 0:
-            raise ValueError(f"{what} must be 0 or more, got {value!r}")
 
 
 def check_features(x: object, num_nodes: int | None = None, *, integers: bool = False) -> None:
@@ -322,6 +287,13 @@ def check_device(device: str | torch.device | None) -> None:
         raise ValueError("device 'meta' holds no values, so that nothing can be computed on it; choose 'cpu' or None")
 
 
+def check_slope(slope: object) -> None:
+    """Raise unless a gradient of dead units is positive and at most that of live ones."""
+    check_positive("slope", slope)
+    if as_real("slope", slope) > 1:
+        raise ValueError(f"slope must be at most 1, the gradient of a live unit, got {shown(slope)}")
+
+
 def check_options(
     *,
     ones: str = "graph",
@@ -335,9 +307,11 @@ def check_options(
     check_choice("ones", ones, ["graph", "node"])
     check_positive("rtol", rtol, below=1)
     check_positive("num_restarts", num_restarts, integer=True)
+    if num_restarts > MOST_RESTARTS:
+        raise ValueError(f"num_restarts must be at most {MOST_RESTARTS}, got {shown(num_restarts)}; a few are enough")
     if stall_rtol is not None:
         check_positive("stall_rtol", stall_rtol, below=1)
     if max_steps is not None:
         check_positive("max_steps", max_steps, integer=True)
     if slope is not None:
-        check_positive("slope", slope)
+        check_slope(slope)

@@ -16,6 +16,8 @@ from typing import Any
 
 LARGEST_SEED = 2**63 - 1
 _LONGEST = 60
+_MOST = 2**53
+_POSITIVE = ("memory", "steps", "pool", "block", "rows", "columns", "learning_rate")
 
 
 def shown(got: object) -> str:
@@ -91,6 +93,8 @@ def check_positive(what: str, got: object, *, integer: bool = False, below: floa
         raise TypeError(f"{what} must be a positive {'integer' if integer else 'number'}, got {shown(got)}")
     if not 0 < float(got) < math.inf:
         raise ValueError(f"{what} must be positive and finite, got {got!r}")
+    if integer and float(got) > _MOST:
+        raise ValueError(f"{what} is {got!r}, more than can ever be; give a smaller one")
     if below is not None and not float(got) < below:
         raise ValueError(f"{what} must be below {below:g}, since it is relative, got {got!r}; give a smaller one")
 
@@ -100,13 +104,21 @@ def as_plain(got: Any) -> Any:
     return got.item() if isinstance(got, numbers.Number) and hasattr(got, "item") else got
 
 
+def as_integer(what: str, got: object) -> int:
+    """Return an integer."""
+    if isinstance(got, bool) or not isinstance(got, numbers.Integral):
+        raise TypeError(f"{what} must be an integer, got {shown(got)}")
+    return int(got)
+
+
 def as_count(what: str, got: object, *, least: int = 1, most: int | None = None) -> int:
     """Return an integer of at least ``least`` and at most ``most``."""
     if isinstance(got, bool) or not isinstance(got, numbers.Integral):
         raise TypeError(f"{what} must be an integer of {least} or more, got {shown(got)}")
     number = int(got)
+    most = _MOST if most is None and least >= 0 else most
     if number < least or (most is not None and number > most):
-        allowed = f"{least} or more" if most is None else f"in {least}..{most}"
+        allowed = f"{least} or more" if most in (None, _MOST) and number < least else f"in {least}..{most}"
         raise ValueError(f"{what} must be {allowed}, got {shown(number)}")
     return number
 
@@ -136,7 +148,7 @@ def as_seed(got: object) -> int:
 
 def as_callable(what: str, got: object, form: str) -> Any:
     """Return a function; ``form`` says how it is called."""
-    if not callable(got):
+    if not callable(got) or hasattr(got, "edge_index"):  # a graph of PyG can be called, but computes nothing
         raise TypeError(f"{what} must be a function {form}, got {shown(got)}")
     if isinstance(got, type):
         raise TypeError(f"{what} must be a function {form}, got {shown(got)}; pass a function that makes or uses it")
@@ -205,3 +217,38 @@ def made_by(what: str, name: str, form: str, *arguments: Any) -> Any:
         raise ValueError(
             f"{what} {name!r} fails: {type(error).__name__}: {error}; expected a function {form}"
         ) from error
+
+
+def check_solver(got: object, names: Iterable[str], *, moves: str) -> None:
+    """Raise unless ``got`` is auto, one of the names, or an object that solves.
+
+    Args:
+        got: What the caller handed in.
+        names: Names of the solvers of this search.
+        moves: What these solvers move: features, bits or edges. A solver that does not say what it moves passes.
+    """
+    if isinstance(got, str):
+        check_choice("solver", got, ["auto", *names])
+    elif not hasattr(got, "iterate"):
+        raise TypeError(f"solver must be a name or have a method iterate, got {type(got).__name__}")
+    elif (own := getattr(got, "moves", moves)) != moves:
+        raise TypeError(
+            f"{type(got).__name__} is a solver that moves {own}, but this search takes one that moves {moves}; "
+            f"choose one of {['auto', *names]}"
+        )
+    else:
+        _check_settings(got)
+
+
+def _check_settings(solver: object) -> None:
+    """Raise unless the numbers of a solver of ours are in range; those of others are their own."""
+    if isinstance(solver, type):
+        raise TypeError(f"solver is {shown(solver)} itself; make one: {solver.__name__}()")
+    if not type(solver).__module__.startswith("metamerlib."):
+        return
+    for name, value in vars(solver).items():
+        what = f"{name} of {type(solver).__name__}"
+        if name in _POSITIVE:
+            check_positive(what, value, integer=name != "learning_rate")
+        elif not isinstance(value, str) and as_real(what, value) < 0:
+            raise ValueError(f"{what} must be 0 or more, got {value!r}")

@@ -13,7 +13,7 @@ from metamerlib.checks import check_graph, check_module
 from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_count, as_flag, as_seed
+from metamerlib.plain import as_flag, as_integer, as_seed
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.limits import edge_bounds
 from metamerlib.search.edges.starts import edge_start
@@ -83,7 +83,7 @@ def edge_spectrum(
         >>> 0 < expected_loss(edge_bits(graph), spectrum) < expected_loss(0, spectrum)
         True
     """
-    if as_count("draws", draws, least=-(2**63)) < 2:
+    if as_integer("draws", draws) < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
     check_module(model)
     check_graph(graph)

@@ -71,7 +71,7 @@ def two_lift(graph: Data, share: float | None = None, *, signs: Tensor | None = 
     if share is not None:
         as_fraction("share", share)
     if signs is not None:
-        as_tensor("signs", signs, dtype="bool", empty=True)
+        as_tensor("signs", signs, dtype="number", empty=True)
     places = (torch.minimum(source, target) * num_nodes + torch.maximum(source, target)).unique(return_inverse=True)
     number, edge = len(places[0]), places[1]
     if not bool((torch.bincount(edge, torch.where(source < target, 1.0, -1.0), minlength=number) == 0).all()):
@@ -83,7 +83,7 @@ def two_lift(graph: Data, share: float | None = None, *, signs: Tensor | None = 
     elif share is not None or signs.shape != source.shape:
         raise ValueError(f"give share or signs [{len(source)}], got share={share} and signs {list(signs.shape)}")
     else:
-        crossed = signs.bool()
+        crossed = as_tensor("signs", signs, dtype="bool", empty=True)
         ends = torch.bincount(edge[crossed], minlength=number)
         if bool(((ends != 0) & (ends != 2)).any()):
             raise ValueError("signs differ between the two directions of an edge; give both the same")

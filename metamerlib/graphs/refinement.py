@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.checks import as_tensor
-from metamerlib.plain import as_count
+from metamerlib.plain import as_integer
 
 
 def row_classes(*tables: Tensor) -> list[Tensor]:
@@ -113,7 +113,7 @@ def refine_once(
 
 def check_rounds(rounds: object) -> None:
     """Raise unless rounds are None or an integer of at least 0."""
-    if rounds is not None and as_count("rounds", rounds, least=-(2**63)) < 0:
+    if rounds is not None and as_integer("rounds", rounds) < 0:
         raise ValueError(f"got rounds={rounds}; use 0 or more, or None to refine until nothing changes")
 
 

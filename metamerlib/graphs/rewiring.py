@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import as_tensor
 from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
 from metamerlib.graphs.edit import with_edges
-from metamerlib.plain import as_count, as_seed, shown
+from metamerlib.plain import as_count, as_integer, as_seed, shown
 
 MOST_ROUNDS = 1000
 
@@ -230,7 +230,7 @@ def switch_away(graph: Data, switches: int, seed: int = 0) -> Data:
     """
     pairs = undirected_pairs(graph)
     seed = as_seed(seed)
-    if not 0 <= 2 * as_count("switches", switches, least=-(2**63)) <= pairs.size(1):
+    if not 0 <= 2 * as_integer("switches", switches) <= pairs.size(1):
         raise ValueError(f"switches must lie in 0..{pairs.size(1) // 2} for {pairs.size(1)} edges, got {switches}")
     left = pairs.size(1) - 2 * switches
     moved = switched_edges(pairs, int(graph.num_nodes), left, left, torch.Generator().manual_seed(seed))

@@ -19,6 +19,7 @@ from metamerlib.graphs.collection import union_of_copies
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.models.calling import Forward
+from metamerlib.plain import shown
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
@@ -165,8 +166,8 @@ def match_constraint(
             not float64.
     """
     check_module(model)
-    if dtype not in (None, torch.float64):
-        raise ValueError(f"dtype is {dtype}; tangents need torch.float64: drop dtype, the model is converted")
+    if dtype is not None and dtype is not torch.float64:
+        raise ValueError(f"dtype is {shown(dtype)}; tangents need torch.float64: drop dtype, the model is converted")
     check_choice("method", method, METHODS)
     check_graph(reference)
     check_device(device)

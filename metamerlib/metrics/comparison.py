@@ -30,7 +30,7 @@ from metamerlib.metrics.null import (
 from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
 from metamerlib.metrics.verdict import is_metamer
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_count, as_seed, shown
+from metamerlib.plain import as_count, as_integer, as_seed, shown
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import reduced
 from metamerlib.search.metamer import Metamer, check_target_of
@@ -48,7 +48,7 @@ FEATURE_METRICS = (
 )
 
 
-MAX_QUERIES = 2000
+MAX_QUERIES, MOST_DRAWS = 2000, 1_000_000
 UNCHANGED = {
     "edge_flips": 0.0,
     "degree_distance": 0.0,
@@ -107,9 +107,9 @@ def compare(
     check_module(model)
     if not isinstance(metamer, Metamer):
         raise TypeError(f"metamer must be a metamerlib.Metamer, got {shown(metamer)}; make one with find_metamer")
-    if as_count("null_draws", null_draws, least=-(2**63)) < 0:
+    if as_integer("null_draws", null_draws) < 0:
         raise ValueError(f"got null_draws={null_draws}; use 0 or more")
-    seed = as_seed(seed)
+    null_draws, seed = as_count("null_draws", null_draws, most=MOST_DRAWS, least=0), as_seed(seed)
     if others is not None:
         _check_others(others, metamer)
     metamer = _beside(model, metamer)

@@ -44,18 +44,16 @@ def are_isomorphic(
     >>> are_isomorphic(path, other)
     True
     """
-    if labels is not None:
-        check_colours(labels)
     if max_refinements is not None:
         max_refinements = as_count("max_refinements", max_refinements, least=0)
     both, size = [adjacency(each) for each in (graph, other)], graph.num_nodes or 0
+    if labels is not None:
+        check_colours(labels, (both[0].shape[0], both[1].shape[0]))
     if both[0].shape != both[1].shape or both[0].nnz != both[1].nnz:
         return False
     edges = torch.from_numpy(np.stack(sparse.block_diag(both).nonzero())).long()
     colours = torch.cat(row_classes(*(_invariants(*each) for each in zip((graph, other), both, strict=True))))
     if labels is not None:
-        if tuple(map(len, labels)) != (size, size):
-            raise ValueError(f"got {tuple(map(len, labels))} labels for graphs of {size} nodes; pass one per node")
         colours = combine_classes(colours, torch.cat([label.cpu() for label in labels]).long())
     left = max(20, WORK // (edges.size(1) + 2 * size + 1)) if max_refinements is None else max_refinements
     open_ = [colours]

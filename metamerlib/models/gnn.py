@@ -43,7 +43,7 @@ NORMS: dict[str | None, Callable[[int], nn.Module]] = {
 
 POOLS: dict[str, Callable[[], nn.Module]] = {"sum": SumAggregation, "mean": MeanAggregation}
 RESIDUALS = ("none", "skip", "initial", "jumping")
-INITIAL_SHARE = 0.1
+INITIAL_SHARE, LARGEST_SIZE = 0.1, 2**31
 
 
 class Dropout(nn.Dropout):
@@ -154,7 +154,7 @@ class GNN(nn.Module):
             num_layers=num_layers,
         )
         for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+            if isinstance(size, bool) or not isinstance(size, Integral) or not 1 <= int(size) <= LARGEST_SIZE:
                 raise ValueError(f"{name} must be a positive integer, got {shown(size)}")
         if as_real("dropout", dropout) < 0 or dropout >= 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
@@ -238,6 +238,11 @@ class GNN(nn.Module):
         """Raise if a layer failed since the features have another width, or an edge names a node that there is not."""
         if first and x.size(1) != self.in_channels:
             raise ValueError(f"x must have {self.in_channels} columns, got {list(x.shape)}; build the model anew")
+        weight = next(self.parameters())
+        if first and (x.device, x.dtype) != (weight.device, weight.dtype):
+            raise ValueError(
+                f"x is {x.dtype} on {x.device}, but the model {weight.dtype} on {weight.device}; convert one of them"
+            )
         if isinstance(edge_index, Tensor) and edge_index.numel() and edge_index.layout == torch.strided:
             low, high = int(edge_index.min()), int(edge_index.max())
             if low < 0 or high >= x.size(0):

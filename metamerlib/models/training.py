@@ -100,7 +100,8 @@ def train(
     check_choice("adversarial", adversarial, [None])
     check_positive("epochs", epochs, integer=True)
     check_positive("learning_rate", learning_rate)
-    if as_real("weight_decay", weight_decay) < 0:
+    weight_decay = as_real("weight_decay", weight_decay)
+    if weight_decay < 0:
         raise ValueError(f"weight_decay must be 0 or more, got {weight_decay!r}; 0 leaves the penalty out")
     if patience is not None:
         check_positive("patience", patience, integer=True)

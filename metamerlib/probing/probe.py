@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_model, check_module, check_positive
+from metamerlib.checks import check_model, check_module, check_slope
 from metamerlib.models.calling import (
     Forward,
     answer,
@@ -146,7 +146,7 @@ class Probe:
         check_module(model)
         check_forward(forward)
         if slope is not None:
-            check_positive("slope", slope)
+            check_slope(slope)
         model = unwrapped(model) if forward in (None, call) or hasattr(model, "_orig_mod") else model
         self.module_name, self.index, self.key = _locate(model, layer)
         self.name = self.module_name if self.index is None else f"{self.module_name}:{self.index}"
@@ -233,6 +233,8 @@ class Probe:
         if output is None:
             who = "the model's own forward" if self.forward is call else "forward="
             raise ValueError(f"{who} returns None; expected a tensor, so let it return what the model computes")
+        if self.forward is not call and not isinstance(output, Tensor) and first_scores(output) is None:
+            raise TypeError(f"forward= returns {shown(output)}; expected a tensor, so let it return the model's output")
         count = len(calls)
         if count == 0:
             raise ValueError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metamerlib.plain import as_count, as_list, as_mapping, as_path, as_text, shown
+from metamerlib.plain import as_integer, as_list, as_mapping, as_path, as_text, shown
 
 SHARD_VARIABLE = "METAMERLIB_SHARD"
 
@@ -55,7 +55,7 @@ def as_shard(shard: object) -> tuple[int, int]:
     given = tuple(map(int, text.split("/"))) if shard is None else shard
     if not isinstance(given, list | tuple) or len(given) != 2:
         raise TypeError(f"shard must be a pair of integers (i, n) with 0 <= i < n, got {shown(shard)}")
-    index, count = (as_count("shard", part, least=-(2**63)) for part in given)
+    index, count = (as_integer("shard", part) for part in given)
     if not 0 <= index < count:
         raise ValueError(f"shard is {(index, count)}; expected (i, n) with 0 <= i < n")
     return index, count

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from metamerlib.metrics.columns import METRICS
-from metamerlib.plain import as_mapping, as_text
+from metamerlib.plain import as_mapping, shown
 from metamerlib.report.arguments import as_folder, as_name
 from metamerlib.report.files import write_atomic
 
@@ -69,7 +69,8 @@ def describe(name: str, store: str | Path, columns: Mapping[str, str] | None = N
     held = pq.read_schema(path).names
     own = dict(as_mapping("columns", columns or {}, "texts by column"))
     for column, text in own.items():
-        as_text(f"the text of column {column!r}", text)
+        if not isinstance(text, str):
+            raise TypeError(f"the text of column {column!r} must be text, got {shown(text)}")
     texts = {**COMMON, **METRICS, **own}
     undescribed = [column for column in held if not texts.get(column, "").strip()]
     unknown = sorted(own.keys() - set(held))

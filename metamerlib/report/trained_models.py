@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text
+from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text, shown
 from metamerlib.report.arguments import as_folder
 from metamerlib.report.files import project_root, settings_hash, write_atomic
 
@@ -22,15 +22,16 @@ TRAINING_RECIPE = 1
 
 def graph_hash(graph: Any) -> str:
     """Return 16 hex digits that stand for what a model is trained on: a graph, or a list of graphs."""
-    from metamerlib.checks import check_structure
-
     for data in graph if isinstance(graph, list | tuple) and graph else [graph]:
-        check_structure(data)
+        if not hasattr(data, "edge_index"):
+            raise TypeError(f"graph must be a torch_geometric.data.Data or a list of them, got {shown(data)}")
     names = ("x", "edge_index", "edge_weight", "edge_attr", "y", "train_mask", "val_mask", "test_mask")
     digest = hashlib.sha256()
     for data in graph if isinstance(graph, list | tuple) else [graph]:
         for name in names:
             value = getattr(data, name, None)
+            if value is not None and not hasattr(value, "detach"):
+                raise TypeError(f"{name} must be a torch.Tensor, got {shown(value)}; convert with torch.as_tensor")
             if value is not None:
                 array = np.ascontiguousarray(value.detach().cpu().numpy())
                 digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())

@@ -66,7 +66,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="differ between the two directions"):
         two_lift(graph, signs=graph.edge_index[0] == 0)
     with pytest.raises(ValueError, match=r"give share or signs \[22\]"):
-        two_lift(graph, 0.5, signs=torch.ones(22, dtype=torch.bool))
+        two_lift(graph, 0.5, signs=torch.ones(22))
     graph.edge_index = graph.edge_index[:, :3]
     with pytest.raises(ValueError, match="simple undirected graph"):
         two_lift(graph)

@@ -95,7 +95,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match=r"got graphs of \(3, 4\) nodes"):
         edge_jaccard(three, four)
     with pytest.raises(ValueError, match=r"got \(3, 3\) labels for graphs of \(3, 4\) nodes"):
-        wl_kernel(three, four, labels=(torch.zeros(3).long(), torch.zeros(3).long()))
+        wl_kernel(three, four, labels=(torch.zeros(3), torch.zeros(3)))
     with pytest.raises(ValueError, match="h=-1"):
         wl_kernel(three, four, h=-1)
     with pytest.raises(ValueError, match=r"got graphs of \(4, 3\) nodes"):
