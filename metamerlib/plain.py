@@ -157,6 +157,8 @@ def as_callable(what: str, got: object, form: str) -> Any:
 
 def check_forward(forward: object) -> None:
     """Raise unless ``forward`` is None or a function of a model and a graph."""
+    if hasattr(forward, "named_modules"):
+        raise TypeError(f"forward must be a function forward(model, graph), got {shown(forward)}; pass it as model")
     if forward is not None:
         as_callable("forward", forward, "forward(model, graph) -> Tensor, or None for the model's own")
 

@@ -69,9 +69,10 @@ def expected_loss(bits: float, spectrum: Spectrum) -> float:
     """
     if not isinstance(spectrum, Spectrum):
         raise TypeError(f"spectrum must be a Spectrum, got {shown(spectrum)}; see activation_spectrum, edge_spectrum")
+    bits = float(bits) if isinstance(bits, Real) and not isinstance(bits, bool) else bits
     if isinstance(bits, bool) or not isinstance(bits, Real):
         raise TypeError(f"bits must be a number of at least 0, got {shown(bits)}")
-    if not bits >= 0:
+    if not bits >= 0 or bits == math.inf:
         raise ValueError(f"bits must be at least 0, got {bits!r}")
     kept = spectrum.values > 0
     values, weights = spectrum.values[kept].double(), spectrum.weights[kept].double()

@@ -53,12 +53,10 @@ def sample(
         >>> graph.x.shape, graph.num_classes
         (torch.Size([50, 4]), 2)
     """
-    for name, number in (("p", p), ("q", q), ("sigma", sigma)):
-        as_real(name, number)
+    p, q, sigma = as_real("p", p), as_real("q", q), as_real("sigma", sigma)
     num_nodes, num_features = as_count("num_nodes", num_nodes), as_count("num_features", num_features)
     seed = as_seed(seed)
-    if not isinstance(mu, Tensor):
-        mu = as_real("mu", mu)
+    mu = as_tensor("mu", mu, dtype="number") if isinstance(mu, Tensor) else as_real("mu", mu)
     mean = torch.as_tensor(mu, dtype=torch.float32).detach().cpu()
     _check(num_features, p, q, mean, sigma)
     mean = mean.expand(num_features).clone()

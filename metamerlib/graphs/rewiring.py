@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import as_tensor
 from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
 from metamerlib.graphs.edit import with_edges
-from metamerlib.plain import as_count, as_integer, as_seed, shown
+from metamerlib.plain import as_count, as_flag, as_integer, as_seed, shown
 
 MOST_ROUNDS = 1000
 
@@ -62,6 +62,12 @@ def _first_ones(keys: Tensor) -> Tensor:
     return keys[order[first].sort().values]
 
 
+def check_generator(generator: object) -> None:
+    """Raise unless randomness comes from a generator of torch."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {shown(generator)}; use torch.Generator()")
+
+
 def random_edges(reference: Tensor, num_nodes: int, fresh: int, overlap: int, generator: torch.Generator) -> Tensor:
     """Replace edges of a graph by pairs of nodes drawn uniformly (Erdos and Renyi, 1959).
 
@@ -73,7 +79,8 @@ def random_edges(reference: Tensor, num_nodes: int, fresh: int, overlap: int, ge
         generator: Source of randomness.
     """
     as_tensor("reference", reference, 2, "E", dtype="integer")
-    size = reference.size(1)
+    size, num_nodes = reference.size(1), as_count("num_nodes", num_nodes)
+    check_generator(generator)
     fresh, overlap = as_count("fresh", fresh, least=0, most=size), as_count("overlap", overlap, least=0)
     order = torch.randperm(size, generator=generator).to(reference.device)
     kept = reference[:, order[fresh:]]
@@ -109,6 +116,12 @@ def switched_edges(reference: Tensor, num_nodes: int, lowest: int, highest: int,
         ``highest`` of them are the reference's.
     """
     as_tensor("reference", reference, 2, "E", dtype="integer")
+    num_nodes, lowest, highest = (
+        as_count("num_nodes", num_nodes),
+        as_count("lowest", lowest, least=0),
+        as_count("highest", highest, least=0),
+    )
+    check_generator(generator)
     pairs, size = reference.clone(), reference.size(1)
     known = pair_keys(reference, num_nodes).sort().values
     overlap = size
@@ -182,6 +195,7 @@ def swap_edges(
         )
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {shown(rng)}; use numpy.random.default_rng(seed)")
+    num_nodes, directed = as_count("num_nodes", num_nodes), as_flag("directed", directed)
     if part is not None and (not isinstance(part, np.ndarray) or part.shape != (num_nodes,)):
         raise ValueError(f"part must be an array [{num_nodes}], the graph of each node, got {shown(part)}")
     order = rng.permutation(len(pairs))

@@ -92,6 +92,7 @@ def plane_slice(
         raise ValueError(f"extent must be one number or two, along and across, got {len(both)}")
     for size in both:
         check_positive("extent", size)
+    both = tuple(map(float, both))
     constraint = match_constraint(
         model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, forward=forward, dtype=dtype, device=device
     )

@@ -67,7 +67,7 @@ def describe(name: str, store: str | Path, columns: Mapping[str, str] | None = N
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}; compute it before its columns are described")
     held = pq.read_schema(path).names
-    own = dict(as_mapping("columns", columns or {}, "texts by column"))
+    own = dict(as_mapping("columns", {} if columns is None else columns, "texts by column"))
     for column, text in own.items():
         if not isinstance(text, str):
             raise TypeError(f"the text of column {column!r} must be text, got {shown(text)}")

@@ -149,7 +149,7 @@ def publish_figure(
         raise TypeError(f"fig must be a matplotlib.figure.Figure, got {shown(fig)}{hint}")
     _refuse_unfinished(id, data, caption, alt, columns)
     store = as_folder("store", store)
-    tables = [table] if isinstance(table, str | Path) else as_list("table", table or [], "paths")
+    tables = [table] if isinstance(table, str | Path) else as_list("table", [] if table is None else table, "paths")
     for path in [*tables, *([] if notebook is None else [notebook])]:
         as_path("notebook or table", path)
     about = {

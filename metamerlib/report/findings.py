@@ -21,7 +21,8 @@ def check(text: str, condition: Any) -> None:
     holds: two and two are four
     """
     as_text("text", text)
-    if condition is None or isinstance(condition, float | str) or np.ndim(condition) > 0:
+    kind = str(getattr(condition, "dtype", ""))
+    if not isinstance(condition, bool | np.bool_) and not (np.ndim(condition) == 0 and "bool" in kind):
         raise TypeError(f"{text}: expected True or False, got {shown(condition)}; use .all() or a comparison")
     if not bool(condition):
         raise AssertionError(text)

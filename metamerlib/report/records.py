@@ -290,7 +290,7 @@ def _open(path: Path) -> pa.Table:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"cannot read {path} ({error}); restore it or delete it") from error
-    if "key" not in table.column_names:
+    if table.column_names and "key" not in table.column_names:
         raise ValueError(f"{path} is no table of ours, it has columns {table.column_names[:5]}; move it away")
     return table
 

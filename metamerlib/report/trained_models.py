@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text, shown
+from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text, check_choice, shown
 from metamerlib.report.arguments import as_folder
 from metamerlib.report.files import project_root, settings_hash, write_atomic
 
@@ -35,6 +35,10 @@ def graph_hash(graph: Any) -> str:
             if value is not None:
                 array = np.ascontiguousarray(value.detach().cpu().numpy())
                 digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        if all(getattr(data, name, None) is None for name in names):
+            raise ValueError(
+                f"graph holds nothing that a model could be trained on, got {data}; give it x and edge_index"
+            )
         digest.update(b"end")
     return digest.hexdigest()[:16]
 
@@ -113,7 +117,9 @@ def trained_model(
     if many:
         check_graphs(graph)
     seed, epochs = as_seed(seed), as_count("epochs", epochs, least=0)
-    pool = pool or ("sum" if many else None)
+    if pool is None and many:
+        pool = "sum"
+    check_choice("pool", pool, [None, "sum", "mean"])
     first = graph[0] if many else graph
     shape = {"hidden_channels": hidden_channels, "num_layers": num_layers}
     model = build_model(architecture, first, pool=pool, **shape, **options)
