@@ -623,6 +623,7 @@ def notebook_without_cells(path):
     publish(notebook=path / "n.ipynb")(path)
 
 
+EDGES = np.array([[0, 1, 2], [1, 2, 0]])
 FIGURES = {
     "fig axes": (publish_axes, TypeError, "pass ax.figure"),
     "fig None": (publish(fig=None), TypeError, "fig must be"),
@@ -636,6 +637,39 @@ FIGURES = {
     "notebook missing": (publish(notebook="nowhere.ipynb"), FileNotFoundError, "no notebook at"),
     "table missing": (publish(table="nowhere.parquet"), FileNotFoundError, "no table at"),
     "table number": (publish(table=3), TypeError, "table must be a list of paths"),
+    "pair: reference None": (lambda: figures.draw_graph_pair(None, EDGES), TypeError, "reference must be an array"),
+    "pair: float edges": (lambda: figures.draw_graph_pair(EDGES, EDGES / 2), TypeError, "array \\[2, E\\] of integers"),
+    "pair: positions": (
+        lambda: figures.draw_graph_pair(EDGES, EDGES, positions=[0.0]),
+        ValueError,
+        "positions must be",
+    ),
+    "pair: labels number": (
+        lambda: figures.draw_graph_pair(EDGES, EDGES, labels=3),
+        TypeError,
+        "labels must be a list",
+    ),
+    "pair: colours short": (
+        lambda: figures.draw_graph_pair(EDGES, EDGES, positions=np.ones((6, 2)), colours=np.ones(3)),
+        ValueError,
+        "3 colours",
+    ),
+    "matrices: None": (lambda: figures.draw_matrix_pair(None, np.eye(2)), TypeError, "reference must be an array"),
+    "matrices: limit": (lambda: figures.draw_matrix_pair(np.eye(2), np.eye(2), limit=-1), ValueError, "limit must be"),
+    "scatter: NaN": (
+        lambda: figures.draw_activation_scatter(np.full(3, NAN), np.ones(3)),
+        ValueError,
+        "3 entries that are not finite",
+    ),
+    "scatter: ax": (lambda: figures.draw_activation_scatter(np.ones(3), np.ones(3), ax=3), TypeError, "ax must be"),
+    "cosines: text": (lambda: figures.draw_cosine_histogram("a", np.ones(3)), TypeError, "features must be an array"),
+    "convergence: list": (lambda: figures.draw_convergence([1]), TypeError, "histories must be a dict"),
+    "convergence: no loss": (
+        lambda: figures.draw_convergence({"a": pd.DataFrame({"step": [1]})}),
+        TypeError,
+        "history 'a' must be",
+    ),
+    "colours: widths": (lambda: figures.feature_colours(np.eye(2), np.eye(3)), ValueError, "2 and 3 columns"),
     "style: number": (lambda: figures.architecture_style(3), TypeError, "name must be text"),
     "style: None": (lambda: figures.architecture_style(None), TypeError, "name must be text"),
 }

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metamerlib.plain import as_integer, as_list, as_mapping, as_path, as_text, shown
 
 SHARD_VARIABLE = "METAMERLIB_SHARD"
@@ -59,3 +61,39 @@ def as_shard(shard: object) -> tuple[int, int]:
     if not 0 <= index < count:
         raise ValueError(f"shard is {(index, count)}; expected (i, n) with 0 <= i < n")
     return index, count
+
+
+def as_array(
+    what: str, got: object, *shape: str | int, integers: bool = False, missing: bool = False, empty: bool = False
+) -> np.ndarray:
+    """Return numbers as an array of a shape.
+
+    Args:
+        what: Name of the argument, for the error.
+        got: What was handed in.
+        *shape: A number for a fixed size, a name for a free one; none at all for any shape.
+        integers: Whether only integers will do.
+        missing: Whether NaN may stand for what is not known.
+        empty: Whether there may be no entry.
+    """
+    wanted = f" [{', '.join(map(str, shape))}]" if shape else ""
+    try:
+        found = np.asarray(got)
+    except Exception as error:  # a tensor on another device, a ragged list
+        raise TypeError(f"{what} must be an array{wanted}, got {shown(got)}: {error}") from error
+    if found.dtype.kind not in ("iub" if integers else "iubf"):
+        raise TypeError(f"{what} must be an array{wanted} of {'integers' if integers else 'numbers'}, got {shown(got)}")
+    fits = len(shape) == found.ndim and all(
+        isinstance(a, str) or a == b for a, b in zip(shape, found.shape, strict=False)
+    )
+    if (shape and not fits) or not (found.size or empty):
+        raise ValueError(f"{what} must be an array{wanted} with entries, got {list(found.shape)}")
+    if found.dtype.kind == "f" and (np.isinf(found).any() or (np.isnan(found).any() and not missing)):
+        raise ValueError(f"{what} holds {int((~np.isfinite(found)).sum())} entries that are not finite; leave them out")
+    return found
+
+
+def check_axes(ax: object) -> None:
+    """Raise unless there are axes to draw on, or None for new ones."""
+    if ax is not None and not hasattr(ax, "set_xlabel"):
+        raise TypeError(f"ax must be matplotlib axes or None, got {shown(ax)}; make some with plt.subplots()")
