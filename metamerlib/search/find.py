@@ -137,7 +137,7 @@ def find_metamer(
         refresh=refresh,
         **limits,
     )
-    check_start(start, graph.x)
+    check_start(start, graph.x, features=vary == "features")
     refuse_unused(request, binary="binary" in _of_features(vary, values))
     kind.check(request, graph)
     probe = Probe.fitting(model, layer, graph, forward=forward, slope=slope, device=device)

@@ -76,20 +76,21 @@ class Request:
         return {"start": start, **{name: getattr(self, name) for name in plain}, **others}
 
 
-def check_start(start: object, x: Tensor) -> None:
+def check_start(start: object, x: Tensor, *, features: bool) -> None:
     """Raise unless a start is None, a name, features like the reference's ``[N, F]``, or a graph.
 
     Args:
         start: What the caller handed in.
         x: Features of the reference.
+        features: Whether features alone move, so that they can be a start.
     """
     if isinstance(start, Data):
         check_structure(start)
-    elif isinstance(start, Tensor):
+    elif isinstance(start, Tensor) and features:
         check_features(start, x.size(0))
         if start.shape != x.shape or start.dtype != x.dtype:
             raise ValueError(f"start must be {x.dtype} {list(x.shape)}, got {start.dtype} {list(start.shape)}")
-    elif start is not None and not isinstance(start, str):
+    elif start is not None and not isinstance(start, str | Tensor):
         raise TypeError(f"start must be a name, a tensor {list(x.shape)} or a graph, got {shown(start)}")
 
 
