@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_positive
+from metamerlib.checks import check_graph, check_positive
 from metamerlib.manifold.constraint import Constraint, check_direction
 from metamerlib.manifold.correction import LARGEST_CORRECTION, SOLVE, TOLERANCE, constraint_of, correct
 from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_seed
 from metamerlib.probing.target import Target
 from metamerlib.search.metamer import Metamer, Outcome, assemble
 
@@ -91,6 +92,8 @@ def farthest_metamer(
         True
     """
     began = time.perf_counter()
+    check_positive("max_steps", max_steps, integer=True)
+    check_positive("tolerance", tolerance, below=1)
     constraint, x = constraint_of(
         model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
         device=device,
@@ -156,6 +159,10 @@ def several_metamers(
         [True, True]
     """
     check_positive("count", count, integer=True)
+    check_positive("max_steps", max_steps, integer=True)
+    seed = as_seed(seed)
+    check_positive("tolerance", tolerance, below=1)
+    check_graph(graph)
     constraint, x = constraint_of(
         model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
         device=device,

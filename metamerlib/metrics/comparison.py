@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_module
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.refinement import row_classes
 from metamerlib.metrics import features, matching, structure
@@ -33,12 +34,10 @@ from metamerlib.metrics.spectrum import clustering_distance, degree_distance, sp
 from metamerlib.metrics.verdict import is_metamer, verdict_columns
 from metamerlib.metrics.visible import VisibleLikeness, likeness_in, without_space
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_count, as_integer, as_seed, shown
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import Reduced, reduced
-
-if TYPE_CHECKING:
-    from metamerlib.search.metamer import Metamer
-
+from metamerlib.search.metamer import Metamer, check_target_of
 
 NAN = float("nan")
 FEATURE_METRICS = (
@@ -53,7 +52,7 @@ FEATURE_METRICS = (
 )
 
 
-MAX_QUERIES = 2000
+MAX_QUERIES, MOST_DRAWS = 2000, 1_000_000
 UNCHANGED = {
     "edge_flips": 0.0,
     "degree_distance": 0.0,
@@ -96,9 +95,10 @@ def compare(
 
     Returns:
         One float per metric, NaN where a metric does not apply (predictions of a model
-        without classes, Jaccard of real features), the verdict ``is_metamer`` with its halves ``matched`` and
-        ``different``, in ``failed`` the names of the marks that were missed, and in ``visible_reason`` why
-        a model has no visible coordinates.
+        without classes, which has output_agreement in their place; a model has none where it has one output for
+        each node, or the reference real labels y; Jaccard of real features), the verdict ``is_metamer`` with its
+        halves ``matched`` and ``different``, in ``failed`` the names of the marks that were missed, and in
+        ``visible_reason`` why a model has no visible coordinates.
 
     Raises:
         ValueError: if null_draws is negative.
@@ -111,15 +111,21 @@ def compare(
     >>> abs(scores["L_act"] - metamer.loss) < 1e-6
     True
     """
-    if null_draws < 0:
+    check_module(model)
+    if not isinstance(metamer, Metamer):
+        raise TypeError(f"metamer must be a metamerlib.Metamer, got {shown(metamer)}; make one with find_metamer")
+    if as_integer("null_draws", null_draws) < 0:
         raise ValueError(f"got null_draws={null_draws}; use 0 or more")
+    null_draws, seed = as_count("null_draws", null_draws, most=MOST_DRAWS, least=0), as_seed(seed)
     if others is not None:
         _check_others(others, metamer)
     metamer = _beside(model, metamer)
-    probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
+    probe, nodes = Probe.fitting(model, metamer.layer, metamer.reference, forward=forward), metamer.nodes
     pooled = PooledMatch(NAN, NAN, 0)
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
+        if "target" not in metamer.settings:
+            check_target_of(metamer, at_nodes(reference, nodes).activation)
         seen = _as_the_model_sees(probe, metamer)
         rewire = not getattr(model, "fixed_edges", False)
         draws = standard_draws(
@@ -133,7 +139,9 @@ def compare(
                 pooled = pooled_match(found.activation, reference.activation, rows)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
-        scores: dict[str, Any] = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
+        floats = metamer.reference.get("y") is not None and metamer.reference.y.is_floating_point()
+        recordings = [at_nodes(each, nodes) for each in (found, reference, start, shuffled)]
+        scores: dict[str, Any] = _matching(*recordings, regression=floats)
         scores |= _features(metamer, reference.output, seed)
         scores |= _visible(model, metamer, seen, seed)
         scores |= _structure(metamer, seed)
@@ -181,7 +189,9 @@ def _beside(model: nn.Module, metamer: Metamer) -> Metamer:
     )
 
 
-def _matching(found: Recording, reference: Recording, start: Recording, shuffled: Recording) -> dict[str, float]:
+def _matching(
+    found: Recording, reference: Recording, start: Recording, shuffled: Recording, *, regression: bool
+) -> dict[str, float]:
     activation, target, output = found.activation, reference.activation, reference.output
     nodes = matching.node_relative_errors(activation, target)
     return {
@@ -194,12 +204,21 @@ def _matching(found: Recording, reference: Recording, start: Recording, shuffled
         "spearman": matching.spearman(activation, target),
         "snr_db": matching.snr_db(activation, target),
         "dead_units": _dead_units(found, target),
-        "prediction_match": matching.prediction_match(found.output, output),
-        "chance_match": matching.chance_agreement(output),
-        "start_match": matching.prediction_match(start.output, output),
-        "shuffled_match": matching.prediction_match(found.output, shuffled.output),
-        "prediction_auc": matching.prediction_auc(found.output, output),
+        "prediction_match": NAN if regression else matching.prediction_match(found.output, output),
+        "chance_match": NAN if regression else matching.chance_agreement(output),
+        "start_match": NAN if regression else matching.prediction_match(start.output, output),
+        "shuffled_match": NAN if regression else matching.prediction_match(found.output, shuffled.output),
+        "prediction_auc": NAN if regression else matching.prediction_auc(found.output, output),
+        "output_agreement": _agreement(found.output, output, regression),
+        "output_agreement_start": _agreement(start.output, output, regression),
     }
+
+
+def _agreement(found: Tensor | None, reference: Tensor | None, regression: bool) -> float:
+    """Score numbers that are no classes: those of a model trained on real labels, or one for each node."""
+    if found is None or reference is None or not (regression or reference.size(-1) == 1):
+        return NAN
+    return matching.output_agreement(found, reference)
 
 
 def _dead_units(found: Recording, target: Tensor) -> float:

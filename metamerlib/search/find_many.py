@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_options
+from metamerlib.checks import check_device, check_module, check_options
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_plain, as_seed, check_forward
 from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
@@ -81,8 +82,11 @@ def find_metamers(
         ['converged', 'converged']
     """
     began = time.perf_counter()
+    check_module(model)
     check_graphs(graphs)
     check_device(device)
+    check_forward(forward)
+    seed = as_seed(seed)
     check_options(rtol=rtol, stall_rtol=stall_rtol, max_steps=max_steps, slope=slope)
     chosen, name = choose_solver(solver, slope)
     warn_of_caches(model, edges=False)
@@ -94,6 +98,7 @@ def find_metamers(
     targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
     examine(probe, graphs[0])
     limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}
+    limits = {name: as_plain(value) for name, value in limits.items()}
     # One that no longer falls at all is at the end of its line search, though the others go on.
     ends = {**limits, "stall_rtol": stall_rtol or 0.0, "until": "all"}
     solved: dict[int, tuple[FeatureProblem, Tensor, Solution]] = {}
