@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from metamerlib.report import figures, records
+from metamerlib.report import figures, files, findings, records
+from metamerlib.report.claims import write_claims
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,24 @@ class Study:
     def describe(self, suffix: str, columns: Mapping[str, str] | None = None) -> None:
         """Write what the columns of a table hold beside it; see `records.describe`."""
         records.describe(f"{self.name}{suffix}", self.folder, columns)
+
+    def claims(self, claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
+        """Keep the study's claims beside its tables, as `<name>.claims.json`, and return them as a page shows them.
+
+        The store's `claims.json` with the claims of all studies, which the claims page of the book shows, is brought
+        up to date.
+
+        Args:
+            claims: Rows of `records.claim`.
+        """
+        table = findings.claims_table(claims)
+        rows = [
+            {"notebook": self.name, **row} for row in table.astype(object).where(table.notna(), None).to_dict("records")
+        ]
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        files.write_atomic(self.path().with_suffix(".claims.json"), text.encode())
+        write_claims(self.folder)
+        return findings.shown_claims(table)
 
 
 def _listed(table: str | Path | list[str]) -> list[Any]:
