@@ -101,7 +101,7 @@ def find_metamer(
 
     Raises:
         TypeError: If an argument has the wrong type or dtype.
-        ValueError: If an argument is out of range or unknown, the layer cannot be matched, or nothing can vary.
+        ValueError: If an argument is out of range or unknown, or the layer cannot be matched.
 
     Example:
         >>> import metamerlib as ml
