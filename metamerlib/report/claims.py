@@ -48,6 +48,6 @@ def collect_claims(store: str | Path) -> list[dict[str, Any]]:
 
 
 def write_claims(store: str | Path) -> Path:
-    """Write `<store>/claims.json`, all claims of the store, and return its path; the same claims give the same bytes."""
+    """Write `<store>/claims.json`, all claims of the store, and return its path; equal claims give equal bytes."""
     text = json.dumps(collect_claims(store), indent=1, ensure_ascii=False) + "\n"
     return write_atomic(Path(store) / INDEX, text.encode())

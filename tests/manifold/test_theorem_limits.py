@@ -13,8 +13,8 @@ from tests.helpers.metamers import WIDTH
 
 def alone(features):
     """A graph whose node 0 has no neighbour; the pair beside it has the features' negatives."""
-    x = torch.tensor([features, [-value for value in features], [2.0 * value for value in features]], dtype=torch.float64)
-    return Data(x=x, edge_index=torch.tensor([[1, 2], [2, 1]]))
+    own = torch.tensor(features, dtype=torch.float64)
+    return Data(x=torch.stack([own, -own, 2 * own]), edge_index=torch.tensor([[1, 2], [2, 1]]))
 
 
 def network(weights, biases=None, **options):
