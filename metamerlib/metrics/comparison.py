@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +31,10 @@ from metamerlib.metrics.null import (
 from metamerlib.metrics.pooled import PooledMatch, pooled_match
 from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
 from metamerlib.metrics.verdict import is_metamer, verdict_columns
+from metamerlib.metrics.visible import VisibleLikeness, likeness_in, without_space
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe, Recording
-from metamerlib.probing.reduce import reduced
+from metamerlib.probing.reduce import Reduced, reduced
 
 if TYPE_CHECKING:
     from metamerlib.search.metamer import Metamer
@@ -96,7 +97,8 @@ def compare(
     Returns:
         One float per metric, NaN where a metric does not apply (predictions of a model
         without classes, Jaccard of real features), the verdict ``is_metamer`` with its halves ``matched`` and
-        ``different``, and in ``failed`` the names of the marks that were missed.
+        ``different``, in ``failed`` the names of the marks that were missed, and in ``visible_reason`` why
+        a model has no visible coordinates.
 
     Raises:
         ValueError: if null_draws is negative.
@@ -118,8 +120,11 @@ def compare(
     pooled = PooledMatch(NAN, NAN, 0)
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
-        seen, graph = _as_the_model_sees(probe, metamer)
-        draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
+        seen = _as_the_model_sees(probe, metamer)
+        rewire = not getattr(model, "fixed_edges", False)
+        draws = standard_draws(
+            seen.probe, seen.graphs[0], reference, start=start, draws=null_draws, seed=seed, rewire=rewire
+        )
         if others is not None and metamer.nodes is None and _pooled(reference, metamer):
             nearby = [copy.copy(other).to(metamer.reference.x.device) for other in others]
             draws["graphs"] = other_graphs(probe, reference, nearby, draws=null_draws, seed=seed)
@@ -128,8 +133,9 @@ def compare(
                 pooled = pooled_match(found.activation, reference.activation, rows)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
-        scores = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
+        scores: dict[str, Any] = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
         scores |= _features(metamer, reference.output, seed)
+        scores |= _visible(model, metamer, seen, seed)
         scores |= _structure(metamer, seed)
     input_similarity = _input_similarity(metamer, scores)
     scores["excess_invariance"] = excess_invariance(scores["prediction_match"], input_similarity)
@@ -139,13 +145,12 @@ def compare(
     return pd.Series(scores | verdict_columns(is_metamer(scores)), dtype=object)
 
 
-def _as_the_model_sees(probe: Probe, metamer: Metamer) -> tuple[Probe, Data]:
+def _as_the_model_sees(probe: Probe, metamer: Metamer) -> Reduced:
     """Return a probe and the reference in row-space coordinates, where the whole model reads no more than these.
 
     Hundreds of forward passes on r coordinates instead of F features give the same null, sooner.
     """
-    small = reduced(probe, [metamer.reference, metamer.start], complete=True)
-    return small.probe, small.graphs[0]
+    return reduced(probe, [metamer.reference, metamer.start], complete=True)
 
 
 def _check_others(others: Sequence[Data], metamer: Metamer) -> None:
@@ -224,6 +229,13 @@ def _features(metamer: Metamer, output: Tensor | None, seed: int) -> dict[str, f
     for suffix, baseline in zip(("_start", "_shuffled"), measured[1:], strict=True):
         scores |= {f"{name}{suffix}": baseline[name] for name in FEATURE_METRICS}
     return scores
+
+
+def _visible(model: nn.Module, metamer: Metamer, seen: Reduced, seed: int) -> dict[str, float | str]:
+    if seen.space is None:
+        return VisibleLikeness(visible_reason=without_space(model, metamer))._asdict()
+    partners = random_partners(len(metamer.reference.x), np.random.default_rng([seed, 3, 1]))
+    return likeness_in(seen.space, metamer, partners=partners)._asdict()
 
 
 def _feature_scores(

@@ -93,6 +93,7 @@ def standard_draws(
     start: Recording | None = None,
     draws: int = NULL_DRAWS,
     seed: int = 0,
+    rewire: bool = True,
 ) -> dict[str, Iterator[Recording]]:
     """Prepare the draws of every kind that fits the graph.
 
@@ -107,6 +108,7 @@ def standard_draws(
         start: recording of the start, if there was one.
         draws: draws of each kind but the start.
         seed: each kind has its own random stream under this seed.
+        rewire: whether the model takes other edges.
 
     Returns:
         Iterators of recordings by kind; the forward passes run when they are read.
@@ -114,8 +116,9 @@ def standard_draws(
     prepared = {
         "paired": paired_nodes(reference, draws=draws, seed=seed),
         "shuffled": shuffled_features(probe, graph, draws=draws, seed=seed),
-        "rewired": rewired_edges(probe, graph, draws=draws, seed=seed),
     }
+    if rewire:
+        prepared["rewired"] = rewired_edges(probe, graph, draws=draws, seed=seed)
     return prepared if start is None else prepared | {"start": iter([start])}
 
 

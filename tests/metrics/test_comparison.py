@@ -28,8 +28,10 @@ relative_frobenius_shuffled classifier_match classifier_accuracy classifier_accu
 retrieval_first wl_kernel wl_features wl_classes edge_jaccard edge_flips degree_distance clustering_distance
 spectrum_distance triangle_ratio four_cycle_ratio edge_homophily edge_homophily_reference components
 components_reference isomorphic excess_invariance consistency dead_units is_metamer null_max_pearson
-null_max_spearman null_max_snr_db matched different failed neighbour_cosine edge_overlap centred_error nearest_ratio"""
-TYPES = dict.fromkeys(("is_metamer", "matched", "different"), bool) | {"failed": str}
+null_max_spearman null_max_snr_db matched different failed neighbour_cosine edge_overlap centred_error nearest_ratio
+visible_cosine visible_cosine_start visible_cosine_shuffled feature_cosine_nullspace rise kept visible_rank
+visible_reason"""
+TYPES = dict.fromkeys(("is_metamer", "matched", "different"), bool) | dict.fromkeys(("failed", "visible_reason"), str)
 
 
 @pytest.fixture(scope="module")
