@@ -20,6 +20,7 @@ from metamerlib.metrics.cycles import count_ratio, cycle_counts
 from metamerlib.metrics.invariance import consistency, excess_invariance
 from metamerlib.metrics.isomorphism import are_isomorphic
 from metamerlib.metrics.null import (
+    NULL_DRAWS,
     at_nodes,
     null_distribution,
     other_graphs,
@@ -27,8 +28,9 @@ from metamerlib.metrics.null import (
     random_partners,
     standard_draws,
 )
+from metamerlib.metrics.pooled import PooledMatch, pooled_match
 from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
-from metamerlib.metrics.verdict import is_metamer
+from metamerlib.metrics.verdict import is_metamer, verdict_columns
 from metamerlib.metrics.visible import VisibleLikeness, likeness_in, without_space
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe, Recording
@@ -68,7 +70,7 @@ def compare(
     metamer: Metamer,
     *,
     forward: Forward | None = None,
-    null_draws: int = 200,
+    null_draws: int = NULL_DRAWS,
     seed: int = 0,
     others: Sequence[Data] | None = None,
 ) -> pd.Series:
@@ -89,11 +91,13 @@ def compare(
         seed: seed of the null, the shuffles and the choice of at most 2000 free rows
             that are searched for among the reference's rows.
         others: for a layer with one row per graph: graphs of the same collection, which
-            stand for the reference in a further kind of chance match.
+            stand for the reference in a further kind of chance match, and say how near the next graph is:
+            hand in the whole collection.
 
     Returns:
         One float per metric, NaN where a metric does not apply (predictions of a model
-        without classes, Jaccard of real features), the verdict ``is_metamer``, and in ``visible_reason`` why
+        without classes, Jaccard of real features), the verdict ``is_metamer`` with its halves ``matched`` and
+        ``different``, in ``failed`` the names of the marks that were missed, and in ``visible_reason`` why
         a model has no visible coordinates.
 
     Raises:
@@ -113,13 +117,20 @@ def compare(
         _check_others(others, metamer)
     metamer = _beside(model, metamer)
     probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
+    pooled = PooledMatch(NAN, NAN, 0)
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
         seen = _as_the_model_sees(probe, metamer)
-        draws = standard_draws(seen.probe, seen.graphs[0], reference, start=start, draws=null_draws, seed=seed)
+        rewire = not getattr(model, "fixed_edges", False)
+        draws = standard_draws(
+            seen.probe, seen.graphs[0], reference, start=start, draws=null_draws, seed=seed, rewire=rewire
+        )
         if others is not None and metamer.nodes is None and _pooled(reference, metamer):
             nearby = [copy.copy(other).to(metamer.reference.x.device) for other in others]
             draws["graphs"] = other_graphs(probe, reference, nearby, draws=null_draws, seed=seed)
+            if len(reference.activation) == 1:
+                rows = torch.cat([probe(other).activation for other in nearby])
+                pooled = pooled_match(found.activation, reference.activation, rows)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
         scores: dict[str, Any] = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
@@ -129,9 +140,9 @@ def compare(
     input_similarity = _input_similarity(metamer, scores)
     scores["excess_invariance"] = excess_invariance(scores["prediction_match"], input_similarity)
     scores["consistency"] = consistency(scores["prediction_match"], input_similarity)
-    verdict = is_metamer(scores, null)
-    scores |= {name: getattr(verdict, name) for name in vars(verdict) if name.startswith("null_max")}
-    return pd.Series(scores | {"is_metamer": verdict.is_metamer}, dtype=object)
+    scores |= {f"null_max_{name}": float(null[name].max()) for name in ("pearson", "spearman", "snr_db")}
+    scores |= {"centred_error": pooled.centred_error, "nearest_ratio": pooled.nearest_ratio}
+    return pd.Series(scores | verdict_columns(is_metamer(scores)), dtype=object)
 
 
 def _as_the_model_sees(probe: Probe, metamer: Metamer) -> Reduced:
@@ -200,7 +211,7 @@ def _features(metamer: Metamer, output: Tensor | None, seed: int) -> dict[str, f
     graph, reference, start = metamer.graph, metamer.reference, metamer.start
     if graph.x is None or reference.x is None or start.x is None:
         names = [f"{name}{suffix}" for suffix in ("", "_start", "_shuffled") for name in FEATURE_METRICS]
-        return dict.fromkeys(["zero_rows", "classifier_accuracy_reference", *names], NAN)
+        return dict.fromkeys(["zero_rows", "classifier_accuracy_reference", "neighbour_cosine", *names], NAN)
     rng = np.random.default_rng([seed, 3])
     device = graph.x.device
     rows = torch.arange(len(graph.x), device=device) if metamer.free_nodes is None else metamer.free_nodes
@@ -214,6 +225,7 @@ def _features(metamer: Metamer, output: Tensor | None, seed: int) -> dict[str, f
         _feature_scores(graph.x, reference.x[partners], rows, queries, shuffled_lesson),
     ]
     scores = measured[0]
+    scores["neighbour_cosine"] = features.neighbour_cosine(reference.x, rows=queries)
     for suffix, baseline in zip(("_start", "_shuffled"), measured[1:], strict=True):
         scores |= {f"{name}{suffix}": baseline[name] for name in FEATURE_METRICS}
     return scores
@@ -275,6 +287,7 @@ def _structure(metamer: Metamer, seed: int) -> dict[str, float]:
     return {
         "wl_kernel": structure.wl_kernel(graph, reference),
         "wl_kernel_start": structure.wl_kernel(start, reference),
+        "edge_overlap": structure.edge_overlap(graph, reference),
         "edge_jaccard": structure.edge_jaccard(graph, reference),
         "edge_jaccard_start": structure.edge_jaccard(start, reference),
         "edge_jaccard_shuffled": structure.edge_jaccard(graph, shuffled),

@@ -198,3 +198,47 @@ def verdict(holds: Any, fails: Any = None, *, tested: bool = True) -> str:
     if np.all(holds):
         return "holds"
     return "fails" if fails is None or np.all(fails) else "inconclusive"
+
+
+def sound_trainings(
+    table: pd.DataFrame, within: list[str], arms: list[str], *, accuracy: str = "val_accuracy", share: float = 0.9
+) -> pd.Series:
+    """Tell which rows rest on a training that did not fail; the others are to be shown and not averaged.
+
+    Args:
+        table: Rows with a seed and an accuracy.
+        within: Columns whose values are not compared with each other, such as the graph.
+        arms: Columns that together name an arm, such as the architecture.
+        accuracy: Column of the accuracy.
+        share: A training fails below this share of the best arm's mean accuracy over its seeds.
+
+    Returns:
+        One truth value for each row.
+
+    Example:
+        >>> runs = pd.DataFrame({"graph": "a", "act": ["relu", "elu"], "seed": 0, "val_accuracy": [0.8, 0.5]})
+        >>> sound_trainings(runs, ["graph"], ["act"]).tolist()
+        [True, False]
+    """
+    runs = table.drop_duplicates([*within, *arms, "seed"])
+    best = runs.groupby([*within, *arms], observed=True)[accuracy].mean().groupby(within, observed=True).max()
+    bound = table[within].merge(best.rename("best").reset_index(), on=within, how="left")["best"].to_numpy()
+    return table[accuracy] >= share * bound
+
+
+def share_interval(successes: int, count: int, level: float = 0.95) -> tuple[float, float, float]:
+    """Return a share of independent trials and the ends of its exact interval (Clopper and Pearson, 1934).
+
+    For shares near 0 or 1, where a t-interval of equal values has no width.
+
+    >>> [round(value, 3) for value in share_interval(18, 18)]
+    [1.0, 0.815, 1.0]
+    """
+    from scipy import stats
+
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(f"{successes} successes in {count} trials; expected 0 <= successes <= count and count >= 1")
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, successes, count - successes + 1)) if successes else 0.0
+    high = float(stats.beta.ppf(1 - tail, successes + 1, count - successes)) if successes < count else 1.0
+    return successes / count, low, high

@@ -49,8 +49,12 @@ def test_a_figure_names_its_notebook_and_its_tables(study):
 def test_claims_are_kept_beside_the_tables_and_shown_with_the_verdict_first(tmp_path):
     study = Study("02_demo", "published", str(tmp_path))
     rows = [
-        records.claim("a", "It grows.", 0.5, 0.1, 0.9, "holds", effect_means="slope", paper_says="It grows."),
-        records.claim("b", "It ends.", math.nan, math.nan, math.nan, "not tested", effect_means="share"),
+        records.claim(
+            "a", "It grows.", 0.5, 0.1, 0.9, "holds", effect_means="slope", paper_says="It grows.", figure="fig-x"
+        ),
+        records.claim(
+            "b", "It ends.", math.nan, math.nan, math.nan, "not tested", effect_means="share", figure="fig-x"
+        ),
     ]
     shown = study.claims(rows)
     assert shown.columns[0] == "verdict" and shown.loc["a", "effect [interval]"] == "0.5 [0.1, 0.9]"
