@@ -227,8 +227,7 @@ def build_model(
     """Build a classifier by name: of the nodes of a graph, or with pooling of graphs.
 
     Args:
-        architecture: A convolution of :class:`GNN`, or ``package.module:factory`` with
-            ``factory(graph) -> torch.nn.Module``.
+        architecture: A convolution of :class:`GNN`, or ``package.module:factory``; see :func:`made_by`.
         graph: Gives the number of features F and of classes.
         hidden_channels: Width of the hidden layers of a :class:`GNN`.
         num_layers: Depth of a :class:`GNN`.
@@ -240,11 +239,10 @@ def build_model(
         >>> ml.models.build_model("gcn", ml.load_graph("karate")).in_channels
         34
     """
-    module, _, factory = architecture.partition(":")
-    if factory:
+    if ":" in architecture:
         if options:
             raise ValueError(f"{architecture!r} builds its own model, so it takes no {', '.join(options)}")
-        return getattr(importlib.import_module(module), factory)(graph)
+        return made_by(architecture, graph)[0]
     return GNN(
         conv=architecture,
         in_channels=graph.num_features,
@@ -254,3 +252,35 @@ def build_model(
         pool=pool,
         **options,
     )
+
+
+def made_by(architecture: str, graph: Data) -> tuple[nn.Module, list[str]]:
+    """Call a factory for a model of a graph.
+
+    Args:
+        architecture: ``package.module:factory``, where ``factory(graph)`` returns a model, or a model and the names
+            of the layers at which its activations are to be matched.
+        graph: What the model is for; for a collection, its first graph.
+
+    Returns:
+        The model and the names, none where the factory names none.
+
+    Raises:
+        ValueError: If the factory returns something else.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> model, layers = made_by("torch.nn:Flatten", ml.load_graph("karate"))
+        >>> type(model).__name__, layers
+        ('Flatten', [])
+    """
+    module, _, factory = architecture.partition(":")
+    made = getattr(importlib.import_module(module), factory)(graph)
+    model, layers = made if isinstance(made, tuple) and len(made) == 2 else (made, [])
+    layers = [layers] if isinstance(layers, str) else list(layers)
+    if not isinstance(model, nn.Module) or not all(isinstance(layer, str) for layer in layers):
+        raise ValueError(
+            f"{architecture!r} returned {type(made).__name__}; expected a torch.nn.Module, or a pair of it and a list "
+            "of names of its layers"
+        )
+    return model, layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ class Study:
     Attributes:
         name: Of the notebook, which begins the names of its tables.
         profile: published reads the tables; full and quick compute what is missing.
-        store: Folder of the tables, relative to the project or absolute; the quick profile has its own.
+        store: Folder of the tables, relative to the project or absolute; where it is "results", the quick profile
+            has one of its own.
 
     Example:
         >>> Study("02_feature_metamers", "quick").quick
@@ -48,6 +50,9 @@ class Study:
     def table(self, suffix: str, function: Callable[..., Any], points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Return a table: as published, or computed where the store does not hold it; no point may have failed.
 
+        Points whose function raises `records.DoesNotApplyError` are left out with a sentence, and a table without
+        points is empty, with its columns.
+
         Args:
             suffix: What follows the study's name in the table's; "" for the main table.
             function: Computes one point; `RECIPE`, beside it in its cell, is raised when it computes something else.
@@ -59,8 +64,22 @@ class Study:
         else:
             recipe = function.__globals__["RECIPE"]
             rows = records.compute(function, points, name=title, recipe=recipe, store=self.folder)
-        records.check(f"every point of {title} was computed", (rows["error"].fillna("") == "").all())
-        return rows
+        errors = rows["error"].fillna("").astype(str)
+        mark = f"{records.DoesNotApplyError.__name__}: "
+        apart = errors.str.startswith(mark)
+        for reason in errors[apart].str.removeprefix(mark).unique():
+            print(f"left out of {title}: {reason}")
+        failed = errors[(errors != "") & ~apart]
+        for reason in failed.unique()[:1]:
+            raise AssertionError(f"{len(failed)} of {len(rows)} points of {title} failed. {reason}")
+        records.check(f"every point of {title} was computed", True)
+        return rows[~apart] if (~apart).any() else self._without_rows(title)
+
+    def _without_rows(self, title: str) -> pd.DataFrame:
+        """Return an empty table with the columns of the published one, so that what counts its rows counts none."""
+        path = records.project_root() / "results" / f"{title}.columns.json"
+        names = list(json.loads(path.read_text("utf8"))["columns"]) if path.is_file() else ["key", "error"]
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in names})
 
     def publish(
         self,
@@ -82,11 +101,13 @@ class Study:
         """
         drawn = [self.path(each) if isinstance(each, str) else each for each in _listed(table)]
         notebook = records.project_root() / "notebooks" / f"{self.name}.ipynb"
+        drawn = [path for path in drawn if path.is_file()]
         figures.publish_figure(figure, id, data, store=self.folder, notebook=notebook, table=drawn, **texts)
 
     def describe(self, suffix: str, columns: Mapping[str, str] | None = None) -> None:
         """Write what the columns of a table hold beside it; see `records.describe`."""
-        records.describe(f"{self.name}{suffix}", self.folder, columns)
+        if self.path(suffix).is_file():
+            records.describe(f"{self.name}{suffix}", self.folder, columns)
 
 
 def _listed(table: str | Path | list[str]) -> list[Any]:
