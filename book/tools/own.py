@@ -113,7 +113,10 @@ def leave_out_failed(notebook: Any) -> list[str]:
             reason = value if named and value else f"{errors[0].ename}: {value}"
             if errors[0].ename == "AssertionError":
                 reason = f"a check does not hold: {value}"
-            reasons.append(reason)
+            if errors[0].ename == "NameError" and reasons:
+                reason = "it needs a part above that is left out"
+            else:
+                reasons.append(reason)
             cell.metadata.get("mystnb", {}).pop("figure", None)
             cell.outputs = [_sentence(LEFT_OUT.format(reason))]
     return list(dict.fromkeys(reasons))

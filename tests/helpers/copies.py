@@ -1,55 +1,60 @@
 """Copies of the project in which commands may be run, interrupted and looked at."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MYPACKAGE = {
-    "__init__.py": "",
-    "data.py": """
-        import pandas as pd
-        import metamerlib as ml
+COLLECTION = """
 
-        def load():
-            size = 24
-            ring = [(v, (v + step) % size) for v in range(size) for step in (1, 2, 5)]
-            rows = [[v] + [int((v * k) % 7 < 3) for k in range(2, 32)] + ["ab"[v % 2]] for v in range(size)]
-            nodes = pd.DataFrame(rows, columns=["node", *(f"word {k}" for k in range(30)), "label"])
-            return ml.graph_from_csv(pd.DataFrame(ring, columns=["from", "to"]), nodes, name="mine")
+def collection():
+    return ml.load_graphs("decalin-bicyclopentyl")
+"""
+MODEL = """
+import torch
+from torch_geometric.nn import GCNConv
 
-        def collection():
-            return ml.load_graphs("decalin-bicyclopentyl")
-        """,
-    "model.py": """
-        import torch
-        from torch_geometric.nn import GCNConv
 
-        class Model(torch.nn.Module):
-            def __init__(self, features, classes):
-                super().__init__()
-                self.conv1, self.act, self.conv2 = GCNConv(features, 16), torch.nn.ReLU(), GCNConv(16, classes)
+class MyModel(torch.nn.Module):
+    def __init__(self, features, hidden, classes):
+        super().__init__()
+        self.conv1, self.act, self.conv2 = GCNConv(features, hidden), torch.nn.ReLU(), GCNConv(hidden, classes)
 
-            def forward(self, x, edge_index):
-                return self.conv2(self.act(self.conv1(x, edge_index)), edge_index)
+    def forward(self, x, edge_index):
+        return self.conv2(self.act(self.conv1(x, edge_index)), edge_index)
 
-        def build(graph):
-            return Model(graph.num_features, graph.num_classes), ["act", "conv2"]
 
-        def bare(graph):
-            return Model(graph.num_features, graph.num_classes)
-        """,
-}
+def bare(graph):
+    return MyModel(graph.num_features, 16, graph.num_classes)
+
+
+"""
 
 
 def write_mypackage(folder: Path) -> Path:
-    """Write the package that the printed commands call `mypackage`; return the folder that it lies in."""
-    import textwrap
-
-    (folder / "mypackage").mkdir(parents=True)
-    for name, text in MYPACKAGE.items():
-        (folder / "mypackage" / name).write_text(textwrap.dedent(text), "utf8")
+    """Write the package `mypackage` as the page Rerun prints it, with two CSV files; return the folder it lies in."""
+    page = (ROOT / "book" / "rerun.md").read_text("utf8")
+    data, model = (
+        re.search(rf"```python\n(# mypackage/{name}\n.*?)```", page, flags=re.DOTALL)[1]
+        for name in ("data.py", "model.py")
+    )
+    home = folder / "mypackage"
+    home.mkdir(parents=True)
+    edges = [f"n{v},n{(v + step) % 24}" for v in range(24) for step in (1, 2, 5)]
+    words = [[str(int(v * k % 7 < 3)) for k in range(2, 32)] for v in range(24)]
+    rows = [",".join([f"n{v}", *row, "ab"[v % 2]]) for v, row in enumerate(words)]
+    header = ",".join(["node", *(f"word {k}" for k in range(30)), "label"])
+    files = {
+        "__init__.py": "",
+        "data.py": data + COLLECTION,
+        "model.py": MODEL + model,
+        "edges.csv": "\n".join(["from,to", *edges, ""]),
+        "nodes.csv": "\n".join([header, *rows, ""]),
+    }
+    for name, text in files.items():
+        (home / name).write_text(text, "utf8")
     return folder
 
 

@@ -5,12 +5,15 @@ import json
 import matplotlib.pyplot as plt
 import pytest
 
+from metamerlib.report import records
 from metamerlib.report.study import Study
 
 RECIPE = 1
 
 
 def half(number):
+    if number == 1:
+        raise records.DoesNotApplyError("one has no half")
     return {"half": 1 / number if number == 0 else number / 2}
 
 
@@ -30,7 +33,7 @@ def test_a_table_is_computed_once_and_then_read_as_published(study):
 
 
 def test_a_point_that_failed_is_an_error(study):
-    with pytest.raises(AssertionError, match="every point of 99_demo was computed"):
+    with pytest.raises(AssertionError, match=r"1 of 1 points of 99_demo failed\. ZeroDivisionError: division by zero"):
         study.table("", half, [{"number": 0}])
 
 
@@ -42,3 +45,27 @@ def test_a_figure_names_its_notebook_and_its_tables(study):
     study.publish(figure, "fig-demo", rows, **texts)
     about = json.loads((study.folder / "public" / "figures" / "fig-demo.json").read_text("utf8"))
     assert about["notebook"]["file"] == "99_demo.ipynb" and about["tables"][0]["file"] == "99_demo.parquet"
+
+
+def test_points_that_do_not_apply_are_left_out_with_a_sentence(study, capsys):
+    rows = study.table("", half, [{"number": 4}, {"number": 1}])
+    assert rows["half"].tolist() == [2.0]
+    assert "left out of 99_demo: one has no half" in capsys.readouterr().out
+
+
+def test_a_table_without_rows_has_the_columns_of_the_published_one(study):
+    described = study.folder / "99_demo_none.columns.json"
+    described.parent.mkdir()
+    described.write_text(json.dumps({"columns": {"key": "a", "half": "b"}}))
+    for points in ([], [{"number": 1}]):
+        rows = study.table("_none", half, points)
+        assert rows.empty and {"key", "half"} <= {*rows}
+        with pytest.raises(records.DoesNotApplyError, match="nothing to halve"):
+            records.need(rows, "nothing to halve")
+
+
+def test_the_store_is_obeyed_in_every_profile_and_quick_never_writes_published_results(study):
+    root = study.folder.parent
+    for profile in ("quick", "full", "published"):
+        assert Study("99_demo", profile, "mine").folder == root / "mine"
+    assert Study("99_demo", "quick").folder == root / "_build" / "quick" / "results"
