@@ -11,5 +11,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["columns", "drawing", "figures", "files", "findings", "parameters", "records"],
+    submodules=["columns", "drawing", "figures", "files", "findings", "parameters", "prose", "records"],
 )

@@ -43,6 +43,7 @@ from metamerlib.report.findings import verdict as verdict
 from metamerlib.report.parameters import DoesNotApplyError as DoesNotApplyError
 from metamerlib.report.parameters import listed as listed
 from metamerlib.report.parameters import need as need
+from metamerlib.report.prose import glue as glue
 from metamerlib.report.trained_models import cached_state as cached_state
 from metamerlib.report.trained_models import graph_hash as graph_hash
 from metamerlib.report.trained_models import trained_model as trained_model
