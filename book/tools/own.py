@@ -100,7 +100,7 @@ def leave_out_failed(notebook: Any) -> list[str]:
 
     A part that failed because an earlier one is not there is left out without a second reason.
     """
-    reasons = []
+    reasons: list[str] = []
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if MAY_FAIL not in tags:

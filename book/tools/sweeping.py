@@ -18,6 +18,7 @@ from running import execute, raise_failures
 
 SWEEPS = BUILD / "sweep"
 PUBLISHED = "published"
+QUIET = ("host", "progress", "reason", "rules")
 
 
 def computing_part(notebook: Any) -> Any:
@@ -88,7 +89,7 @@ def sweep(name: str, words: list[str]) -> None:
         raise BuildError(f"SHARDS and JOBS are whole numbers from 1, got {count!r} and {jobs!r}")
     where(path.stem, rest)
     settings = [f"notebook={path.stem}", f"shards={count}", f"args={shlex.join(rest)}"]
-    command = [sys.executable, "-m", "snakemake", "--cores", jobs, "--rerun-incomplete", "--quiet", "all"]
+    command = [sys.executable, "-m", "snakemake", "--cores", jobs, "--rerun-incomplete", "--quiet", *QUIET]
     SWEEPS.mkdir(parents=True, exist_ok=True)
     # The system gives this lock back when a sweep is killed; Snakemake's own would have to be taken off by hand.
     with (SWEEPS / "lock").open("w") as lock:

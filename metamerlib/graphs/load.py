@@ -6,7 +6,6 @@ import copy
 import difflib
 import importlib
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch_geometric import datasets
@@ -57,7 +56,7 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
         (34, 156, 4)
     """
     if ":" in name:
-        return _with_classes([_made_by(name)])[0]
+        return _with_classes(_made_by(name, Data))[0]
     if Path(name).is_dir() and not _known(name):
         return graph_from_folder(name, seed)
     entry = _find(name)
@@ -101,7 +100,7 @@ def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
         [22, 22]
     """
     if ":" in name:
-        return _with_classes(list(_made_by(name)))
+        return _with_classes(_made_by(name, list))
     entry = _find(name)
     if entry.level == "node":
         raise ValueError(f"{entry.name!r} is a single graph: use load_graph")
@@ -115,9 +114,14 @@ def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
     return [_simple(graph, f"{entry.name}[{i}]", num_classes) for i, graph in enumerate(graphs)]
 
 
-def _made_by(name: str) -> Any:
+def _made_by(name: str, wanted: type) -> list[Data]:
     module, _, factory = name.partition(":")
-    return getattr(importlib.import_module(module), factory)()
+    made = getattr(importlib.import_module(module), factory)()
+    graphs = list(made) if isinstance(made, list | tuple) else [made]
+    if isinstance(made, list | tuple) != (wanted is list) or not all(isinstance(graph, Data) for graph in graphs):
+        expected = "a list of torch_geometric.data.Data" if wanted is list else "one torch_geometric.data.Data"
+        raise ValueError(f"{name!r} returned {type(made).__name__}; expected {expected}")
+    return graphs
 
 
 def _with_classes(graphs: list[Data]) -> list[Data]:
