@@ -104,6 +104,8 @@ class Study:
         drawn = [self.path(each) if isinstance(each, str) else each for each in _listed(table)]
         notebook = records.project_root() / "notebooks" / f"{self.name}.ipynb"
         drawn = [path for path in drawn if path.is_file()]
+        if self.folder != records.project_root() / "results":  # the text may say what the published figure shows
+            texts["alt"] = f"Figure of this run; {id}.csv holds the numbers that are drawn."
         figures.publish_figure(figure, id, data, store=self.folder, notebook=notebook, table=drawn, **texts)
 
     def describe(self, suffix: str, columns: Mapping[str, str] | None = None) -> None:
