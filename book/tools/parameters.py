@@ -93,7 +93,7 @@ def checked_parameters(path: Path, words: list[str]) -> dict[str, Any]:
     for name in {"graphs", "trained_on"} & values.keys():
         _check_graphs(name, _listed(name, values[name]), comments[name], literals)
     if "architectures" in values:
-        _check_architectures(_listed("architectures", values["architectures"]))
+        _check_architectures(_listed("architectures", values["architectures"]), comments["architectures"])
     if "layers" in comments:
         values |= _checked_layers(path, values, comments, literals)
     return values
@@ -146,8 +146,13 @@ def _check_graphs(name: str, given: list[str], comment: str, literals: set[str])
             )
 
 
-def _check_architectures(given: list[str]) -> None:
+def _check_architectures(given: list[str], comment: str) -> None:
     for text in given:
+        if ":" in text and "package.module" not in comment:
+            raise BuildError(
+                f"this notebook varies width, depth and activation, so it takes no model of one's own, got {text!r}; "
+                f"there are {', '.join(ARCHITECTURES)}"
+            )
         if ":" in text:
             check_factory(text)
         elif text not in ARCHITECTURES:

@@ -13,7 +13,7 @@ from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
-from metamerlib.search.edges.limits import edge_bounds
+from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.starts import edge_start
 
 
@@ -84,12 +84,11 @@ def edge_spectrum(
         raise ValueError(f"draws must be at least 2, got {draws}")
     probe = Probe(model, layer, forward=forward)
     norm = float(probe.check(graph).activation.double().square().sum())
-    size, num_nodes = undirected_pairs(graph).size(1), int(graph.x.size(0))
-    bounds = edge_bounds(size, num_nodes * (num_nodes - 1) // 2, None, None)
+    bounds = EdgeLimits.of(graph)
     name = "configuration" if degrees else "erdos-renyi"
     seen = []
     for draw in range(draws):
-        pairs = edge_start(graph, name, bounds, None, seed + draw)
+        pairs = edge_start(name, bounds, None, seed + draw)
         with torch.no_grad():
             seen.append(probe(with_edges(graph, both_directions(pairs)), complete=False).activation.double())
     stacked = torch.stack(seen)

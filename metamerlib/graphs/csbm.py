@@ -115,6 +115,27 @@ def bayes_log_odds(graph: Data, nodes: Tensor | None = None) -> Tensor:
     return log_odds if nodes is None else log_odds[nodes]
 
 
+def bayes_gradient(graph: Data) -> Tensor:
+    r"""Return the gradient of the log-odds of a node with respect to its own features.
+
+    .. math:: 2 \mu / \sigma^2
+
+    Args:
+        graph: see `bayes_log_odds`.
+
+    Returns:
+        ``[F]``, float64, the same for every node.
+
+    Example:
+        >>> bayes_gradient(sample(num_nodes=20, num_features=2, mu=0.25))
+        tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+    missing = [name for name in ("mu", "sigma") if graph.get(name) is None]
+    if missing:
+        raise ValueError(f"the graph has no {', '.join(missing)}: expected a graph of csbm.sample")
+    return 2 * graph.mu.double() / graph.sigma**2
+
+
 def _simple_edges(graph: Data) -> Tensor:
     row, col = graph.edge_index
     forward = (row * len(graph.y) + col).sort().values

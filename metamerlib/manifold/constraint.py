@@ -227,11 +227,11 @@ def check_apart(constraint: Constraint, u: Tensor) -> bool:
     return agree(together, alone)
 
 
-def check_direction(direction: object, constraint: Constraint) -> None:
+def check_direction(direction: object, constraint: Constraint, *, name: str = "direction") -> None:
     """Raise unless a direction is a finite change of the free features ``[n, F]``."""
     shape = list(constraint.base.shape)
     if not isinstance(direction, Tensor) or list(direction.shape) != shape:
         got = list(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
-        raise ValueError(f"direction must be a tensor {shape}, one row for each free node, got {got}")
+        raise ValueError(f"{name} must be a tensor {shape}, one row for each free node, got {got}")
     if not torch.isfinite(direction).all():
-        raise ValueError("direction holds NaN or infinite entries")
+        raise ValueError(f"{name} holds NaN or infinite entries")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_positive
-from metamerlib.manifold.constraint import Constraint
+from metamerlib.manifold.constraint import Constraint, check_direction
 from metamerlib.manifold.correction import LARGEST_CORRECTION, SOLVE, TOLERANCE, constraint_of, correct
 from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.models.calling import Forward
@@ -33,6 +33,9 @@ def farthest_metamer(
     layer: int | str | nn.Module | None = None,
     nodes: Any = None,
     free_nodes: Any = None,
+    direction: Tensor | None = None,
+    centre: Tensor | None = None,
+    radius: float | None = None,
     max_steps: int = 40,
     tolerance: float = TOLERANCE,
     method: str = "auto",
@@ -50,6 +53,10 @@ def farthest_metamer(
     Each step goes towards the minimum over the ball on the tangent space, which is known in closed form, as far as
     least-norm corrections bring it back (and all the way for a linear model); the search is local.
 
+    With a ``direction`` D it maximises :math:`\langle X', D \rangle` instead: the metamer that goes farthest towards
+    a class, a word, or whatever D stands for. ``centre`` and ``radius`` put another ball,
+    :math:`\|X' - C\|_F \le R`, in the place of the reference's norm; the reference must lie inside.
+
     Args:
         model: Any torch model of graphs; a private copy is converted to float64.
         start: A graph, which is its own reference, or a metamer to begin with.
@@ -60,13 +67,17 @@ def farthest_metamer(
         forward: As for :func:`metamerlib.walk`.
         dtype: As for :func:`metamerlib.walk`.
         device: As for :func:`metamerlib.walk`.
+        direction: D ``[n, F]``, one row for each free node; None for the way from the reference.
+        centre: C ``[n, F]``; None for zero.
+        radius: R; None for the distance of the reference from the centre.
         max_steps: Largest number of steps.
         tolerance: Largest relative error.
 
     Returns:
         A metamer in float64, as its reference is. Its status is converged (no direction lowers the cosine by more
         than about 1e-4), stalled (no
-        step could be corrected) or max_steps; its history has columns step, loss, seconds, distance and cosine.
+        step could be corrected) or max_steps; its history has columns step, loss, seconds, distance, cosine and,
+        with a direction, along (:math:`\langle X', D \rangle / \|D\|`).
 
     Raises:
         ValueError: If an argument is out of range, or the free features of the reference are zero.
@@ -84,7 +95,17 @@ def farthest_metamer(
         model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
         device=device,
     )  # fmt: skip
-    return _Repulsion.of(constraint, [constraint.base], tolerance).search(x, max_steps, began, {"solver": "farthest"})
+    ball = _Ball.of(constraint, centre, radius)
+    if direction is None:
+        repulsion = _Repulsion.of(constraint, [constraint.base], tolerance, ball)
+    else:
+        check_direction(direction, constraint)
+        unit = direction.detach().to(constraint.base)
+        if not unit.any():
+            raise ValueError("direction is zero; give the change of the free features to go along")
+        repulsion = _Repulsion.of(constraint, [-ball.radius * unit / unit.norm()], tolerance, ball)
+    settings = {"solver": "farthest" if direction is None else "farthest along a direction"}
+    return repulsion.search(x, max_steps, began, settings)
 
 
 def several_metamers(
@@ -152,28 +173,62 @@ def several_metamers(
 
 
 @dataclass(frozen=True)
+class _Ball:
+    """Where metamers may lie.
+
+    Attributes:
+        centre: ``[n, F]``.
+        radius: Positive.
+    """
+
+    centre: Tensor
+    radius: float
+
+    @classmethod
+    def of(cls, constraint: Constraint, centre: Tensor | None = None, radius: float | None = None) -> _Ball:
+        base = constraint.base
+        if centre is None:
+            centre = torch.zeros_like(base)
+        else:
+            check_direction(centre, constraint, name="centre")
+            centre = centre.detach().to(base)
+        reach = (base - centre).norm().item()
+        if radius is not None:
+            check_positive("radius", radius)
+            if reach > radius * (1 + 1e-9):
+                raise ValueError(f"the reference is {reach:.4g} from the centre, outside of radius {radius:.4g}")
+        elif reach == 0:
+            raise ValueError("the free features of the reference are zero, and so would be the bound of the norm")
+        return cls(centre, reach if radius is None else float(radius))
+
+
+@dataclass(frozen=True)
 class _Repulsion:
     """Stay a metamer inside a ball, and get away from others in it.
 
     Attributes:
         constraint: The match.
         others: Features of the free rows ``[J, n, F]``.
-        radius: Norm of the reference's free features.
+        ball: Where the metamers may lie.
         tolerance: Largest relative error.
     """
 
     constraint: Constraint
     others: Tensor
-    radius: float
+    ball: _Ball
     tolerance: float
 
     @classmethod
-    def of(cls, constraint: Constraint, others: Sequence[Tensor], tolerance: float) -> _Repulsion:
+    def of(
+        cls, constraint: Constraint, others: Sequence[Tensor], tolerance: float, ball: _Ball | None = None
+    ) -> _Repulsion:
         check_positive("tolerance", tolerance)
-        radius = constraint.base.norm().item()
-        if radius == 0:
-            raise ValueError("the free features of the reference are zero, and so would be the bound of the norm")
-        return cls(constraint, torch.stack(list(others)), radius, tolerance)
+        return cls(constraint, torch.stack(list(others)), ball or _Ball.of(constraint), tolerance)
+
+    @property
+    def radius(self) -> float:
+        """Radius of the ball."""
+        return self.ball.radius
 
     def cosines(self, x: Tensor) -> Tensor:
         return (self.others * x).sum((1, 2)) / self.radius**2
@@ -214,15 +269,16 @@ class _Repulsion:
             found = correct(constraint, x, tolerance=self.tolerance, linear=linear)
             if found.error > self.tolerance:
                 return None
-            x, excess = found.x, found.x.square().sum().item() / self.radius**2 - 1
+            x, out = found.x, found.x - self.ball.centre
+            excess = out.square().sum().item() / self.radius**2 - 1
             if excess <= 1e-9:
                 return x
-            hidden = constraint.invisible(x)
-            size, seen = hidden.square().sum().item(), constraint.visible(x).square().sum().item()
+            hidden = constraint.invisible(out)
+            size, seen = hidden.square().sum().item(), constraint.visible(out).square().sum().item()
             if size > 0.01 * self.radius**2 and seen < self.radius**2:
                 return x + (((self.radius**2 - seen) / size) ** 0.5 - 1) * hidden
-            inward = self.tangent(linear, x)
-            slope = 2 * (x * inward).sum().item() / self.radius**2
+            inward = self.tangent(linear, out)
+            slope = 2 * (out * inward).sum().item() / self.radius**2
             if slope <= 1e-6:
                 return None
             x = x - excess / slope * inward
@@ -236,7 +292,7 @@ class _Repulsion:
         found = correct(constraint, x, tolerance=self.tolerance)
         x, status = (found.x, status) if found.error <= self.tolerance else (x, "stalled")
         for step in range(max_steps + 1):
-            rows.append(self._row(step, x, began))
+            rows.append(self._row(step, x, began, along=settings["solver"] == "farthest along a direction"))
             if status != "max_steps" or step == max_steps:
                 break
             linear = constraint.linearise(constraint.visible(x))
@@ -256,12 +312,13 @@ class _Repulsion:
 
     def _goal(self, x: Tensor, linear: Linearisation) -> Tensor | None:
         """Return the minimum of the linearised objective over the ball on the tangent space at ``x``."""
-        along, uphill = self.tangent(linear, x), self.tangent(linear, self.gradient(x))
-        centre, size = x - along, uphill.norm()
-        room = self.radius**2 - centre.square().sum().item()
+        out = x - self.ball.centre
+        along, uphill = self.tangent(linear, out), self.tangent(linear, self.gradient(x))
+        middle, size = out - along, uphill.norm()
+        room = self.radius**2 - middle.square().sum().item()
         if room <= 0 or not size > 1e-9 / self.radius:
             return None
-        return centre - room**0.5 / size * uphill
+        return self.ball.centre + middle - room**0.5 / size * uphill
 
     def _move(self, x: Tensor, goal: Tensor, linear: Linearisation, share: float) -> tuple[float, Tensor | None]:
         """Go towards the goal as far as the match can be kept and the value falls."""
@@ -276,15 +333,16 @@ class _Repulsion:
             share /= 2
         return share, None
 
-    def _row(self, step: int, x: Tensor, began: float) -> dict[str, float]:
+    def _row(self, step: int, x: Tensor, began: float, *, along: bool) -> dict[str, float]:
         constraint = self.constraint
-        return {
+        row = {
             "step": step,
             "loss": constraint.relative_errors(constraint.visible(x)[None]).item() ** 2,
             "seconds": time.perf_counter() - began,
             "distance": (x - constraint.base).norm().item(),
             "cosine": ((x * constraint.base).sum() / (x.norm() * constraint.base.norm())).item(),
         }
+        return row | ({"along": -self.cosines(x)[0].item() * self.radius} if along else {})
 
 
 def _target_of(constraint: Constraint) -> Target:

@@ -23,6 +23,7 @@ from metamerlib.models.calling import Forward
 from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe, plain_activation
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
+from metamerlib.probing.row_space import RowSpace
 
 MEMORY = 2**30
 _CHUNK = 2**27
@@ -61,6 +62,7 @@ class LocalModel:
         derivative: Module f with h = f(z) elementwise where Jacobians of z were asked for and z is in reach.
         reach: Receptive fields of the layer.
         num_features: F, before projection.
+        space: Directions of the features that the coordinates of ``graph`` stand for; None where they are all.
         margin: Hops by which subgraphs exceed the receptive fields; None runs the whole graph.
         memory: Bytes that the Jacobians of a chunk may take.
     """
@@ -72,6 +74,7 @@ class LocalModel:
     derivative: nn.Module | None
     reach: Reach
     num_features: int
+    space: RowSpace | None
     margin: int | None
     memory: int
 
@@ -204,7 +207,7 @@ def prepare(
     check_gradient(probe.name, lambda x: plain_activation(probe, with_features(graph, x)), graph.x)
     reach = find_reach(probe, graph)
     derivative = _elementwise(probe, graph) if pre_activation else None
-    local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, None, memory)
+    local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, small.space, None, memory)
     chosen = torch.arange(num_nodes) if chosen is None else chosen
     return _localised(local), chosen.to(graph.x.device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from metamerlib.metrics.cycles import count_ratio, cycle_counts
 from metamerlib.metrics.invariance import consistency, excess_invariance
 from metamerlib.metrics.isomorphism import are_isomorphic
 from metamerlib.metrics.null import (
+    NULL_DRAWS,
     at_nodes,
     null_distribution,
     other_graphs,
@@ -27,11 +28,13 @@ from metamerlib.metrics.null import (
     random_partners,
     standard_draws,
 )
+from metamerlib.metrics.pooled import PooledMatch, pooled_match
 from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
-from metamerlib.metrics.verdict import is_metamer
+from metamerlib.metrics.verdict import is_metamer, verdict_columns
+from metamerlib.metrics.visible import VisibleLikeness, likeness_in, without_space
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe, Recording
-from metamerlib.probing.reduce import reduced
+from metamerlib.probing.reduce import Reduced, reduced
 
 if TYPE_CHECKING:
     from metamerlib.search.metamer import Metamer
@@ -67,7 +70,7 @@ def compare(
     metamer: Metamer,
     *,
     forward: Forward | None = None,
-    null_draws: int = 200,
+    null_draws: int = NULL_DRAWS,
     seed: int = 0,
     others: Sequence[Data] | None = None,
 ) -> pd.Series:
@@ -88,11 +91,14 @@ def compare(
         seed: seed of the null, the shuffles and the choice of at most 2000 free rows
             that are searched for among the reference's rows.
         others: for a layer with one row per graph: graphs of the same collection, which
-            stand for the reference in a further kind of chance match.
+            stand for the reference in a further kind of chance match, and say how near the next graph is:
+            hand in the whole collection.
 
     Returns:
         One float per metric, NaN where a metric does not apply (predictions of a model
-        without classes, Jaccard of real features), and the verdict ``is_metamer``.
+        without classes, Jaccard of real features), the verdict ``is_metamer`` with its halves ``matched`` and
+        ``different``, in ``failed`` the names of the marks that were missed, and in ``visible_reason`` why
+        a model has no visible coordinates.
 
     Raises:
         ValueError: if null_draws is negative.
@@ -111,33 +117,40 @@ def compare(
         _check_others(others, metamer)
     metamer = _beside(model, metamer)
     probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
+    pooled = PooledMatch(NAN, NAN, 0)
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
-        seen, graph = _as_the_model_sees(probe, metamer)
-        draws = standard_draws(seen, graph, reference, start=start, draws=null_draws, seed=seed)
+        seen = _as_the_model_sees(probe, metamer)
+        rewire = not getattr(model, "fixed_edges", False)
+        draws = standard_draws(
+            seen.probe, seen.graphs[0], reference, start=start, draws=null_draws, seed=seed, rewire=rewire
+        )
         if others is not None and metamer.nodes is None and _pooled(reference, metamer):
             nearby = [copy.copy(other).to(metamer.reference.x.device) for other in others]
             draws["graphs"] = other_graphs(probe, reference, nearby, draws=null_draws, seed=seed)
+            if len(reference.activation) == 1:
+                rows = torch.cat([probe(other).activation for other in nearby])
+                pooled = pooled_match(found.activation, reference.activation, rows)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
-        scores = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
+        scores: dict[str, Any] = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
         scores |= _features(metamer, reference.output, seed)
+        scores |= _visible(model, metamer, seen, seed)
         scores |= _structure(metamer, seed)
     input_similarity = _input_similarity(metamer, scores)
     scores["excess_invariance"] = excess_invariance(scores["prediction_match"], input_similarity)
     scores["consistency"] = consistency(scores["prediction_match"], input_similarity)
-    verdict = is_metamer(scores, null)
-    scores |= {name: getattr(verdict, name) for name in vars(verdict) if name.startswith("null_max")}
-    return pd.Series(scores | {"is_metamer": verdict.is_metamer}, dtype=object)
+    scores |= {f"null_max_{name}": float(null[name].max()) for name in ("pearson", "spearman", "snr_db")}
+    scores |= {"centred_error": pooled.centred_error, "nearest_ratio": pooled.nearest_ratio}
+    return pd.Series(scores | verdict_columns(is_metamer(scores)), dtype=object)
 
 
-def _as_the_model_sees(probe: Probe, metamer: Metamer) -> tuple[Probe, Data]:
+def _as_the_model_sees(probe: Probe, metamer: Metamer) -> Reduced:
     """Return a probe and the reference in row-space coordinates, where the whole model reads no more than these.
 
     Hundreds of forward passes on r coordinates instead of F features give the same null, sooner.
     """
-    small = reduced(probe, [metamer.reference, metamer.start], complete=True)
-    return small.probe, small.graphs[0]
+    return reduced(probe, [metamer.reference, metamer.start], complete=True)
 
 
 def _check_others(others: Sequence[Data], metamer: Metamer) -> None:
@@ -198,7 +211,7 @@ def _features(metamer: Metamer, output: Tensor | None, seed: int) -> dict[str, f
     graph, reference, start = metamer.graph, metamer.reference, metamer.start
     if graph.x is None or reference.x is None or start.x is None:
         names = [f"{name}{suffix}" for suffix in ("", "_start", "_shuffled") for name in FEATURE_METRICS]
-        return dict.fromkeys(["zero_rows", "classifier_accuracy_reference", *names], NAN)
+        return dict.fromkeys(["zero_rows", "classifier_accuracy_reference", "neighbour_cosine", *names], NAN)
     rng = np.random.default_rng([seed, 3])
     device = graph.x.device
     rows = torch.arange(len(graph.x), device=device) if metamer.free_nodes is None else metamer.free_nodes
@@ -212,9 +225,17 @@ def _features(metamer: Metamer, output: Tensor | None, seed: int) -> dict[str, f
         _feature_scores(graph.x, reference.x[partners], rows, queries, shuffled_lesson),
     ]
     scores = measured[0]
+    scores["neighbour_cosine"] = features.neighbour_cosine(reference.x, rows=queries)
     for suffix, baseline in zip(("_start", "_shuffled"), measured[1:], strict=True):
         scores |= {f"{name}{suffix}": baseline[name] for name in FEATURE_METRICS}
     return scores
+
+
+def _visible(model: nn.Module, metamer: Metamer, seen: Reduced, seed: int) -> dict[str, float | str]:
+    if seen.space is None:
+        return VisibleLikeness(visible_reason=without_space(model, metamer))._asdict()
+    partners = random_partners(len(metamer.reference.x), np.random.default_rng([seed, 3, 1]))
+    return likeness_in(seen.space, metamer, partners=partners)._asdict()
 
 
 def _feature_scores(
@@ -266,6 +287,7 @@ def _structure(metamer: Metamer, seed: int) -> dict[str, float]:
     return {
         "wl_kernel": structure.wl_kernel(graph, reference),
         "wl_kernel_start": structure.wl_kernel(start, reference),
+        "edge_overlap": structure.edge_overlap(graph, reference),
         "edge_jaccard": structure.edge_jaccard(graph, reference),
         "edge_jaccard_start": structure.edge_jaccard(start, reference),
         "edge_jaccard_shuffled": structure.edge_jaccard(graph, shuffled),

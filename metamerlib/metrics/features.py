@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -245,6 +246,39 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
         ranks.append(nearer + (tied + 1).double() / 2)
     rank = torch.cat(ranks)
     return Retrieval(rank.quantile(0.5).item(), (rank == 1).double().mean().item())
+
+
+def neighbour_cosine(x: Tensor, *, rows: Tensor | None = None, chunk_size: int = 1024) -> float:
+    r"""Average the likeness of a row to its nearest neighbour among the rows that differ from it.
+
+    .. math:: \operatorname{mean}_v \max_{u : x_u \nparallel x_v} \frac{x_v \cdot x_u}{\|x_v\| \, \|x_u\|}
+
+    A metamer that is less like its reference than this is less like it than some other node of the graph is.
+
+    Args:
+        x: features [N, F].
+        rows: the rows whose neighbours are looked for, among all [n]; None for all.
+        chunk_size: rows that are compared at once.
+
+    Returns:
+        The mean over the rows that are not zero; NaN if there are none. Rows of one direction do not count as
+        neighbours of each other; a row without any other counts with 0.
+
+    >>> neighbour_cosine(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.6, 0.8]]))
+    0.6000000238418579
+    """
+    x, _ = _floats(x, x)
+    directions = torch.nn.functional.normalize(x, dim=1)
+    slack = 64 * torch.finfo(directions.dtype).eps
+    table = _sparse(directions) if directions.count_nonzero() < 0.1 * directions.numel() else directions
+    own = torch.arange(len(x), device=x.device) if rows is None else rows
+    nearest = []
+    for part in own[directions[own].any(dim=1)].split(chunk_size):
+        cosines = (table @ directions[part].T).T
+        other = (cosines < 1 - slack) & (x != 0).any(dim=1)
+        best = cosines.masked_fill(~other, -math.inf).amax(dim=1)
+        nearest.append(best.masked_fill(best.isinf(), 0.0).double())
+    return torch.cat(nearest).mean().item() if nearest else float("nan")
 
 
 def _floats(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

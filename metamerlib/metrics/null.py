@@ -16,6 +16,7 @@ from metamerlib.graphs.rewiring import edge_places, swap_edges
 from metamerlib.metrics.matching import pearson, prediction_match, ranks, relative_error, snr_db
 from metamerlib.probing.probe import Recording
 
+NULL_DRAWS = 200  # of each kind, wherever nothing else is asked for
 COLUMNS = ("kind", "draw", "relative_error", "pearson", "spearman", "snr_db", "prediction_match")
 
 
@@ -90,8 +91,9 @@ def standard_draws(
     reference: Recording,
     *,
     start: Recording | None = None,
-    draws: int = 200,
+    draws: int = NULL_DRAWS,
     seed: int = 0,
+    rewire: bool = True,
 ) -> dict[str, Iterator[Recording]]:
     """Prepare the draws of every kind that fits the graph.
 
@@ -106,6 +108,7 @@ def standard_draws(
         start: recording of the start, if there was one.
         draws: draws of each kind but the start.
         seed: each kind has its own random stream under this seed.
+        rewire: whether the model takes other edges.
 
     Returns:
         Iterators of recordings by kind; the forward passes run when they are read.
@@ -113,8 +116,9 @@ def standard_draws(
     prepared = {
         "paired": paired_nodes(reference, draws=draws, seed=seed),
         "shuffled": shuffled_features(probe, graph, draws=draws, seed=seed),
-        "rewired": rewired_edges(probe, graph, draws=draws, seed=seed),
     }
+    if rewire:
+        prepared["rewired"] = rewired_edges(probe, graph, draws=draws, seed=seed)
     return prepared if start is None else prepared | {"start": iter([start])}
 
 
@@ -140,7 +144,7 @@ def random_partners(num_nodes: int, rng: np.random.Generator) -> Tensor:
     return partners
 
 
-def paired_nodes(reference: Recording, *, draws: int = 200, seed: int = 0) -> Iterator[Recording]:
+def paired_nodes(reference: Recording, *, draws: int = NULL_DRAWS, seed: int = 0) -> Iterator[Recording]:
     """Draw recordings in which every node stands for another one of the reference.
 
     Args:
@@ -157,7 +161,12 @@ def paired_nodes(reference: Recording, *, draws: int = 200, seed: int = 0) -> It
 
 
 def other_graphs(
-    probe: Callable[[Data], Recording], reference: Recording, others: Sequence[Data], *, draws: int = 200, seed: int = 0
+    probe: Callable[[Data], Recording],
+    reference: Recording,
+    others: Sequence[Data],
+    *,
+    draws: int = NULL_DRAWS,
+    seed: int = 0,
 ) -> Iterator[Recording]:
     """Draw recordings in which another graph of a collection stands for the reference.
 
@@ -179,7 +188,7 @@ def other_graphs(
 
 
 def shuffled_features(
-    probe: Callable[[Data], Recording], graph: Data, *, draws: int = 200, seed: int = 0
+    probe: Callable[[Data], Recording], graph: Data, *, draws: int = NULL_DRAWS, seed: int = 0
 ) -> Iterator[Recording]:
     """Draw recordings of the graph with its feature rows permuted over its nodes.
 
@@ -198,7 +207,7 @@ def shuffled_features(
 
 
 def rewired_edges(
-    probe: Callable[[Data], Recording], graph: Data, *, draws: int = 200, seed: int = 0
+    probe: Callable[[Data], Recording], graph: Data, *, draws: int = NULL_DRAWS, seed: int = 0
 ) -> Iterator[Recording]:
     """Draw recordings of the graph with its edges rewired at fixed degrees.
 

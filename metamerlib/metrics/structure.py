@@ -92,6 +92,30 @@ def edge_jaccard(graph: Data, other: Data) -> float:
     return 1.0 if union == 0 else (keys.numel() + other_keys.numel() - union) / union
 
 
+def edge_overlap(graph: Data, reference: Data) -> float:
+    """Compute the share of the reference's undirected edges that a graph holds.
+
+    Args:
+        graph: a graph with edge_index [2, E]; an edge of weight zero does not count.
+        reference: a graph on the same nodes.
+
+    Returns:
+        A share between 0 and 1; 1 if the reference has no edge.
+
+    Raises:
+        ValueError: if the graphs have different numbers of nodes.
+
+    >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+    >>> edge = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3)
+    >>> edge_overlap(edge, path), edge_overlap(path, edge)
+    (0.5, 1.0)
+    """
+    keys, other_keys = _edge_keys(graph), _edge_keys(reference)
+    union = (keys.numel() + other_keys.numel() + edge_flips(graph, reference)) / 2
+    held = keys.numel() + other_keys.numel() - union
+    return 1.0 if other_keys.numel() == 0 else held / other_keys.numel()
+
+
 def edge_flips(graph: Data, other: Data) -> int:
     """Count the undirected edges to be put in or taken out to get from one graph to the other.
 

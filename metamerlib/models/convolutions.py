@@ -31,12 +31,12 @@ class LinearAPPNP(nn.Module):
         return self.propagation(self.lin(x), edge_index, edge_weight)
 
 
-def _gin(in_channels: int, out_channels: int, act: Callable[[], nn.Module]) -> nn.Module:
-    return GINConv(nn.Sequential(nn.Linear(in_channels, out_channels), act(), nn.Linear(out_channels, out_channels)))
+def _gin(in_channels: int, out_channels: int, act: Callable[[], nn.Module], width: int) -> nn.Module:
+    return GINConv(nn.Sequential(nn.Linear(in_channels, width), act(), nn.Linear(width, out_channels)))
 
 
 def _attention(conv: type[nn.Module]) -> Callable[..., nn.Module]:
-    def build(in_channels: int, out_channels: int, act: Callable[[], nn.Module]) -> nn.Module:
+    def build(in_channels: int, out_channels: int, *_: Any) -> nn.Module:
         heads = 8 if out_channels >= 64 and out_channels % 8 == 0 else 1
         return conv(in_channels, out_channels // heads, heads=heads)
 
@@ -73,7 +73,8 @@ class Convolution:
     """What a search, a bound or a figure needs to know of a convolution.
 
     Attributes:
-        build: ``build(in_channels, out_channels, act)`` makes the module of :class:`metamerlib.GNN`.
+        build: ``build(in_channels, out_channels, act, width)`` makes the module of :class:`metamerlib.GNN`;
+            act and width are those of the hidden layers, for what a convolution has inside.
         kind: Class of PyTorch Geometric that passes the messages, or None without messages.
         reads_edges: Whether it reads edges.
         reads_weights: Whether it reads edge weights.
@@ -97,25 +98,25 @@ class Convolution:
 
 CONVOLUTIONS: dict[str, Convolution] = {
     "gcn": Convolution(
-        lambda i, o, act: GCNConv(i, o), GCNConv, reads_weights=True, sums=True, product=True, factors=_symmetric
+        lambda i, o, *_: GCNConv(i, o), GCNConv, reads_weights=True, sums=True, product=True, factors=_symmetric
     ),
     "gat": Convolution(_attention(GATConv), GATConv),
     "gatv2": Convolution(_attention(GATv2Conv), GATv2Conv),
-    "sage": Convolution(lambda i, o, act: SAGEConv(i, o), SAGEConv, linear_first=False, sums=True),
+    "sage": Convolution(lambda i, o, *_: SAGEConv(i, o), SAGEConv, linear_first=False, sums=True),
     "gin": Convolution(_gin, GINConv, linear_first=False, sums=True, factors=_sum),
     "cheb": Convolution(
-        lambda i, o, act: ChebConv(i, o, K=2), ChebConv, reads_weights=True, linear_first=False,
+        lambda i, o, *_: ChebConv(i, o, K=2), ChebConv, reads_weights=True, linear_first=False,
         hops=lambda conv: len(conv.lins) - 1, sums=True, factors=_laplacian,
     ),
     "sgc": Convolution(
-        lambda i, o, act: SGConv(i, o, K=2), SGConv, reads_weights=True, linear_first=False,
+        lambda i, o, *_: SGConv(i, o, K=2), SGConv, reads_weights=True, linear_first=False,
         hops=lambda conv: conv.K, sums=True, product=True, factors=_symmetric,
     ),
     "appnp": Convolution(
-        lambda i, o, act: LinearAPPNP(i, o), APPNP, reads_weights=True,
+        lambda i, o, *_: LinearAPPNP(i, o), APPNP, reads_weights=True,
         hops=lambda conv: conv.K, sums=True, factors=_symmetric,
     ),
-    "mlp": Convolution(lambda i, o, act: nn.Linear(i, o), None, reads_edges=False),
+    "mlp": Convolution(lambda i, o, *_: nn.Linear(i, o), None, reads_edges=False),
 }  # fmt: skip
 
 _BY_KIND = {row.kind: row for row in CONVOLUTIONS.values() if row.kind is not None}

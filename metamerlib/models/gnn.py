@@ -60,21 +60,13 @@ class Layer(nn.Module):
     The input of ``self.act`` is the pre-activation :math:`z^{(k)}`.
     """
 
-    def __init__(
-        self,
-        conv: Convolution,
-        in_channels: int,
-        out_channels: int,
-        act: str,
-        norm: str | None,
-        residual: str,
-    ) -> None:
+    def __init__(self, conv: nn.Module, row: Convolution, act: str, norm: nn.Module, residual: str) -> None:
         super().__init__()
-        self.conv = conv.build(in_channels, out_channels, ACTIVATIONS[act])
-        self.norm = NORMS[norm](out_channels)
+        self.conv = conv
+        self.norm = norm
         self.act = ACTIVATIONS[act]()
-        self.residual = residual if in_channels == out_channels else "none"
-        self.reads_edges, self.reads_weights = conv.reads_edges, conv.reads_weights
+        self.residual = residual
+        self.reads_edges, self.reads_weights = row.reads_edges, row.reads_weights
 
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_weight: OptTensor, batch: OptTensor, initial: OptTensor
@@ -108,8 +100,9 @@ class GNN(nn.Module):
     head after them gives the logits.
 
     Args:
-        conv: One of gcn, gat, gatv2, sage, gin, cheb (K = 2), sgc (K = 2), appnp (linear map, then K = 10
-            hops with teleport 0.1), mlp (no structure).
+        conv: One of gcn, gat, gatv2, sage, gin (inside each layer one hidden layer of ``hidden_channels`` with
+            ``act``, the last one too), cheb (K = 2), sgc (K = 2), appnp (linear map, then K = 10 hops with
+            teleport 0.1), mlp (no structure).
         in_channels: Number of features F.
         hidden_channels: Width of the hidden layers.
         out_channels: Number of classes.
@@ -168,10 +161,13 @@ class GNN(nn.Module):
         if not has_head:
             widths[-1] = out_channels
         self.layers = nn.ModuleList()
+        row = CONVOLUTIONS[conv]
         for k in range(num_layers):
             logits = not has_head and k == num_layers - 1
-            style = ("identity", None, "none") if logits else (act, norm, residual)
-            self.layers.append(Layer(CONVOLUTIONS[conv], widths[k], widths[k + 1], *style))
+            inner = row.build(widths[k], widths[k + 1], ACTIVATIONS[act], hidden_channels)
+            outer = NORMS[None if logits else norm](widths[k + 1])
+            summed = "none" if logits or widths[k] != widths[k + 1] else residual
+            self.layers.append(Layer(inner, row, "identity" if logits else act, outer, summed))
         self.dropout = Dropout(dropout)
         self.jump = JumpingKnowledge("cat") if residual == "jumping" else None
         self.pool = POOLS[pool]() if pool else None

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice, check_graph, check_model, check_positive
 from metamerlib.graphs.edit import with_features
+from metamerlib.models.adversarial import Attack, attack_of
 from metamerlib.models.calling import call, forget_cached
 from metamerlib.models.gnn import GNN
 from metamerlib.models.propagation import fix_structure
@@ -49,7 +50,7 @@ def train(
     *,
     epochs: int = 200,
     seed: int = 0,
-    adversarial: str | None = None,
+    adversarial: str | Attack | None = None,
     init: str = "fresh",
     learning_rate: float = 0.01,
     weight_decay: float = 5e-4,
@@ -68,7 +69,10 @@ def train(
             by class (as :func:`metamerlib.graphs.collection.split_graphs` does).
         epochs: Largest number of epochs.
         seed: Seed of the parameters, of dropout, of mini-batches and of the split.
-        adversarial: None.
+        adversarial: None; features or edges, for :class:`metamerlib.models.FeatureAttack` or
+            :class:`metamerlib.models.EdgeAttack`; or such an attack with its parameters. Every epoch learns from
+            the attacked input. Of the epochs after the attack's ramp, the parameters of least validation loss on
+            the input itself are kept. How robust they are says :func:`metamerlib.models.robust_accuracy`.
         init: fresh (parameters are drawn anew under ``seed``) or keep.
         learning_rate: Of Adam.
         weight_decay: L2 penalty on all parameters.
@@ -91,7 +95,8 @@ def train(
         check_graph(graph)
         check_model(model, graph)
     check_choice("init", init, ["fresh", "keep"])
-    check_choice("adversarial", adversarial, [None])
+    weighted = isinstance(graph, Data) and graph.get("edge_weight") is not None
+    attack = attack_of(adversarial, many=many, weighted=weighted)
     check_positive("epochs", epochs, integer=True)
     check_positive("learning_rate", learning_rate)
     if patience is not None:
@@ -107,9 +112,10 @@ def train(
         trained.zero_grad()
         if init == "fresh":
             reset_parameters(trained)
-        twin, lesson = (copy.deepcopy(trained), lesson) if many else _prepare(trained, lesson)
+        fixed = attack is None or attack.fixes_edges
+        twin, lesson = (copy.deepcopy(trained), lesson) if many else _prepare(trained, lesson, fixed)
         optimiser = torch.optim.Adam(twin.parameters(), lr=learning_rate, weight_decay=weight_decay)
-        history, best_epoch = _descend(twin, lesson, optimiser, epochs, patience)
+        history, best_epoch = _descend(twin, lesson, optimiser, epochs, patience, attack)
     trained.load_state_dict(twin.state_dict())
     trained.eval()
     with torch.no_grad():
@@ -167,29 +173,36 @@ def _lesson_of(graph: Data) -> Lesson:
     return Lesson(graph, lambda: [graph], graph if validated else None)
 
 
-def _prepare(model: nn.Module, lesson: Lesson) -> tuple[nn.Module, Lesson]:
+def _prepare(model: nn.Module, lesson: Lesson, fixed: bool) -> tuple[nn.Module, Lesson]:
     """Return a copy to be trained and its lesson; ours run on sparse features and a fixed structure."""
     twin, graph = copy.deepcopy(model), lesson.whole
     if not isinstance(twin, GNN):
         return twin, lesson
     few = graph.x.count_nonzero() < SPARSE_BELOW * graph.x.numel()
-    return fix_structure(twin), _lesson_of(with_features(graph, graph.x.to_sparse_coo())) if few else lesson
+    twin = fix_structure(twin) if fixed else twin
+    return twin, _lesson_of(with_features(graph, graph.x.to_sparse_coo())) if few else lesson
 
 
 def _descend(
-    model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer, epochs: int, patience: int | None
+    model: nn.Module,
+    lesson: Lesson,
+    optimiser: torch.optim.Optimizer,
+    epochs: int,
+    patience: int | None,
+    attack: Attack | None,
 ) -> tuple[pd.DataFrame, int]:
     rows: list[tuple[int, float, float, float]] = []
     least, best_epoch, best = float("inf"), 0, copy.deepcopy(model.state_dict())
+    first = 1 if attack is None else min(max(1, attack.ramp), epochs)
     for epoch in range(1, epochs + 1):
-        train_loss = _learn(model, lesson, optimiser)
+        train_loss = _learn(model, lesson, optimiser, None if attack is None else attack.at(epoch))
         val_loss, val_accuracy = (
             (train_loss, float("nan")) if lesson.held_out is None else _validate(model, lesson.held_out)
         )
         rows.append((epoch, train_loss, val_loss, val_accuracy))
-        if val_loss < least:
+        if epoch >= first and val_loss < least:
             least, best_epoch, best = val_loss, epoch, copy.deepcopy(model.state_dict())
-        if patience is not None and epoch - best_epoch >= patience:
+        if patience is not None and epoch - max(best_epoch, first - 1) >= patience:
             break
     if best_epoch == 0:
         raise ValueError("the training loss was never finite; lower learning_rate or check the features")
@@ -197,11 +210,13 @@ def _descend(
     return pd.DataFrame(rows, columns=["epoch", "train_loss", "val_loss", "val_accuracy"]), best_epoch
 
 
-def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer) -> float:
-    """Take one step for each batch of an epoch, and return the mean loss."""
+def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer, attack: Attack | None) -> float:
+    """Take one step for each batch of an epoch, attacked where there is an attack, and return the mean loss."""
     total, count = 0.0, 0
-    model.train()
     for graph in lesson.batches():
+        if attack is not None:
+            graph = attack.perturb(model.eval(), graph, graph.train_mask)
+        model.train()
         optimiser.zero_grad()
         y = graph.y[graph.train_mask]
         loss = F.cross_entropy(call(model, graph)[graph.train_mask], y)

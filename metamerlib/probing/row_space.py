@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import Linear as PyGLinear
 
 from metamerlib.graphs.edit import with_features
+from metamerlib.models.first_maps import first_linear_maps as first_linear_maps
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 
@@ -57,17 +57,6 @@ class RowSpace:
         for linear in first_linear_maps(model, self.basis.size(0)):
             linear.weight = nn.Parameter(linear.weight @ self.basis / self.scale, requires_grad=False)
             setattr(linear, "in_features" if isinstance(linear, nn.Linear) else "in_channels", self.rank)
-
-
-def first_linear_maps(model: nn.Module, num_features: int) -> list[nn.Linear | PyGLinear]:
-    """Return the linear modules of a model that take ``num_features`` inputs."""
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear | PyGLinear)
-        and not isinstance(module.weight, nn.UninitializedParameter)
-        and module.weight.shape[1:] == (num_features,)
-    ]
 
 
 def row_space(model: nn.Module, num_features: int) -> RowSpace | None:

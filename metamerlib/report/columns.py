@@ -25,6 +25,8 @@ COMMON: Mapping[str, str] = {
     "status": "how the search ended",
     "steps": "evaluations of loss and gradient",
     "test_accuracy": "share of test nodes that the model classifies correctly",
+    "val_accuracy": "share of validation nodes that the model classifies correctly",
+    "weights": "hash of the model's weights, to the last bit; empty where the row was computed before it was kept",
     "nodes": "number of nodes of the graph",
     "features": "number of features of a node",
 }

@@ -9,7 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-VERDICTS = ("reproduces", "does not", "depends", "not tested")
+VERDICTS = ("holds", "fails", "inconclusive", "not tested")
+COLUMNS = (
+    "id",
+    "statement",
+    "verdict",
+    "effect",
+    "low",
+    "high",
+    "effect_means",
+    "paper_says",
+    "figure",
+    "certificate",
+    "reconsider",
+)
 
 
 def check(text: str, condition: Any) -> None:
@@ -23,38 +36,99 @@ def check(text: str, condition: Any) -> None:
     print(f"holds: {text}")
 
 
-def claim(id: str, text: str, effect: float, low: float, high: float, verdict: str) -> dict[str, Any]:
-    """Print a finding in one line and return it as a row; every known verdict passes.
+def claim(
+    id: str,
+    statement: str,
+    effect: float,
+    low: float,
+    high: float,
+    verdict: str,
+    *,
+    effect_means: str,
+    paper_says: str = "",
+    figure: str = "",
+    certificate: str = "",
+    reconsider: str = "",
+) -> dict[str, Any]:
+    """Print a statement with its verdict in one line and return it as a row; every known verdict passes.
 
     Args:
-        id: permanent name of the claim.
-        text: the claim, in words that make the sign of `effect` plain.
-        effect: its size; NaN only where the verdict is "not tested".
-        low: ends of its interval; NaN where there is none.
-        high: ends of its interval; NaN where there is none.
-        verdict: "reproduces", "does not", "depends" or "not tested".
+        id: Permanent name of the claim.
+        statement: A sentence that can be true or false; the verdict is on it as it stands.
+        effect: Size of the effect; NaN only where the verdict is "not tested".
+        low: Lower end of its interval; NaN where there is none.
+        high: Upper end of its interval; NaN where there is none.
+        verdict: "holds", "fails", "inconclusive" or "not tested", by a rule written before the run.
+        effect_means: What the number is, with its unit and what its interval is over.
+        paper_says: What the paper says of it; empty for a finding of our own.
+        figure: Id of the figure that shows it.
+        certificate: How well the searches behind it matched, and which control they passed.
+        reconsider: Which result would change the verdict.
 
-    >>> row = claim("depth", "the match rises with depth", 0.1234, 0.1, 0.15, "reproduces")
-    depth: reproduces: the match rises with depth: 0.123 [0.1, 0.15]
+    Raises:
+        ValueError: An unknown verdict, a number that is missing or infinite, or one outside its interval.
+
+    Example:
+        >>> row = claim("depth", "Deep layers forget more.", 0.1234, 0.1, 0.15, "holds", effect_means="kept, 4 minus 2")
+        depth: holds: Deep layers forget more. 0.123 [0.1, 0.15]
     """
     if verdict not in VERDICTS:
         raise ValueError(f"verdict of {id!r} is {verdict!r}; expected one of {', '.join(VERDICTS)}")
-    if math.isnan(effect) and verdict != "not tested":
+    numbers = (float(effect), float(low), float(high))
+    if any(math.isinf(number) for number in numbers):
+        raise ValueError(f"claim {id!r} has numbers {numbers}; expected finite ones (count infinite rows apart)")
+    if math.isnan(numbers[0]) and verdict != "not tested":
         raise ValueError(f"effect of {id!r} is NaN with verdict {verdict!r}; only 'not tested' goes without one")
-    if low > high:
+    if numbers[1] > numbers[2]:
         raise ValueError(f"interval of {id!r} is [{low}, {high}]; expected low <= high")
-    numbers = "" if math.isnan(effect) else f": {effect:.3g} [{low:.3g}, {high:.3g}]"
-    print(f"{id}: {verdict}: {text}{numbers}")
-    values = {"effect": float(effect), "low": float(low), "high": float(high)}
-    return {"id": id, "text": text, **values, "verdict": verdict}
+    if numbers[0] < numbers[1] or numbers[0] > numbers[2]:
+        raise ValueError(f"effect of {id!r} is {effect}, outside its interval [{low}, {high}]")
+    row = dict(zip(COLUMNS[3:6], numbers, strict=True))
+    words = {
+        "effect_means": effect_means,
+        "paper_says": paper_says,
+        "figure": figure,
+        "certificate": certificate,
+        "reconsider": reconsider,
+    }
+    print(f"{id}: {verdict}: {statement} {effect_text(*numbers)}".rstrip())
+    return {"id": id, "statement": statement, "verdict": verdict, **row, **words}
+
+
+def effect_text(effect: float, low: float, high: float) -> str:
+    """Return an effect with its interval as text; "" where there is none.
+
+    >>> effect_text(0.1234, 0.1, 0.15), effect_text(2.0, math.nan, math.nan), effect_text(math.nan, 0.0, 0.0)
+    ('0.123 [0.1, 0.15]', '2', '')
+    """
+    if math.isnan(effect):
+        return ""
+    return f"{effect:.3g}" + ("" if math.isnan(low) else f" [{low:.3g}, {high:.3g}]")
 
 
 def claims_table(claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return claims as a table with columns id, text, effect, low, high, verdict; ids must differ."""
-    table = pd.DataFrame(list(claims), columns=["id", "text", "effect", "low", "high", "verdict"])
+    """Return claims as a table of `COLUMNS`, one row each; ids must differ."""
+    if isinstance(claims, dict) or not all(isinstance(claim, dict) for claim in claims):
+        raise TypeError("claims_table needs a list of rows of `claim`")
+    table = pd.DataFrame(list(claims), columns=list(COLUMNS))
     if table["id"].duplicated().any():
         raise ValueError(f"claims share an id: {sorted(table['id'][table['id'].duplicated()])}")
     return table
+
+
+def shown_claims(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of claims as a page shows it: verdict first, effect and interval as one text, no index."""
+    effects = [effect_text(*row) for row in table[["effect", "low", "high"]].itertuples(index=False)]
+    shown = pd.DataFrame(
+        {
+            "verdict": table["verdict"],
+            "statement": table["statement"],
+            "effect [interval]": effects,
+            "of": table["effect_means"],
+            "the paper says": table["paper_says"].replace("", "(our own)"),
+        }
+    )
+    return shown.set_axis(table["id"], axis="index")
 
 
 def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
@@ -103,18 +177,68 @@ def interval_text(values: Iterable[float], digits: int = 3, *, unit: str = "", e
     return f"{mean:.{digits}f}{unit}" + ("" if math.isnan(low) else f" ± {high - mean:.{digits}f}")
 
 
-def verdict(holds: Any, tested: bool = True) -> str:
-    """Return the word for a claim that holds in all cases, in none, or in some.
+def verdict(holds: Any, fails: Any = None, *, tested: bool = True) -> str:
+    """Return the verdict on a statement by its rule.
 
     Args:
-        holds: One truth value, or one for each case.
+        holds: The rule's condition: one truth value, or one for each case, all of which must be true.
+        fails: The condition of the opposite, likewise; without one, what does not hold fails.
         tested: False where there is too little to judge by.
 
     Example:
-        >>> verdict(True), verdict([True, False]), verdict(False), verdict(True, tested=False)
-        ('reproduces', 'depends', 'does not', 'not tested')
+        >>> verdict(True), verdict(False), verdict(False, False), verdict([True, False], [False, False])
+        ('holds', 'fails', 'inconclusive', 'inconclusive')
+        >>> verdict(True, tested=False)
+        'not tested'
     """
-    cases = np.atleast_1d(np.asarray(holds, dtype=bool))
     if not tested:
         return "not tested"
-    return "reproduces" if cases.all() else "depends" if cases.any() else "does not"
+    if np.size(holds) == 0:
+        raise ValueError("a verdict needs one case at least, and got none")
+    if np.all(holds):
+        return "holds"
+    return "fails" if fails is None or np.all(fails) else "inconclusive"
+
+
+def sound_trainings(
+    table: pd.DataFrame, within: list[str], arms: list[str], *, accuracy: str = "val_accuracy", share: float = 0.9
+) -> pd.Series:
+    """Tell which rows rest on a training that did not fail; the others are to be shown and not averaged.
+
+    Args:
+        table: Rows with a seed and an accuracy.
+        within: Columns whose values are not compared with each other, such as the graph.
+        arms: Columns that together name an arm, such as the architecture.
+        accuracy: Column of the accuracy.
+        share: A training fails below this share of the best arm's mean accuracy over its seeds.
+
+    Returns:
+        One truth value for each row.
+
+    Example:
+        >>> runs = pd.DataFrame({"graph": "a", "act": ["relu", "elu"], "seed": 0, "val_accuracy": [0.8, 0.5]})
+        >>> sound_trainings(runs, ["graph"], ["act"]).tolist()
+        [True, False]
+    """
+    runs = table.drop_duplicates([*within, *arms, "seed"])
+    best = runs.groupby([*within, *arms], observed=True)[accuracy].mean().groupby(within, observed=True).max()
+    bound = table[within].merge(best.rename("best").reset_index(), on=within, how="left")["best"].to_numpy()
+    return table[accuracy] >= share * bound
+
+
+def share_interval(successes: int, count: int, level: float = 0.95) -> tuple[float, float, float]:
+    """Return a share of independent trials and the ends of its exact interval (Clopper and Pearson, 1934).
+
+    For shares near 0 or 1, where a t-interval of equal values has no width.
+
+    >>> [round(value, 3) for value in share_interval(18, 18)]
+    [1.0, 0.815, 1.0]
+    """
+    from scipy import stats
+
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(f"{successes} successes in {count} trials; expected 0 <= successes <= count and count >= 1")
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, successes, count - successes + 1)) if successes else 0.0
+    high = float(stats.beta.ppf(1 - tail, successes + 1, count - successes)) if successes < count else 1.0
+    return successes / count, low, high

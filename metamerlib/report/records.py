@@ -37,8 +37,11 @@ from metamerlib.report.findings import VERDICTS as VERDICTS
 from metamerlib.report.findings import check as check
 from metamerlib.report.findings import claim as claim
 from metamerlib.report.findings import claims_table as claims_table
+from metamerlib.report.findings import effect_text as effect_text
 from metamerlib.report.findings import interval_text as interval_text
 from metamerlib.report.findings import mean_interval as mean_interval
+from metamerlib.report.findings import share_interval as share_interval
+from metamerlib.report.findings import sound_trainings as sound_trainings
 from metamerlib.report.findings import verdict as verdict
 from metamerlib.report.parameters import DoesNotApplyError as DoesNotApplyError
 from metamerlib.report.parameters import listed as listed
@@ -46,7 +49,9 @@ from metamerlib.report.parameters import need as need
 from metamerlib.report.prose import glue as glue
 from metamerlib.report.trained_models import cached_state as cached_state
 from metamerlib.report.trained_models import graph_hash as graph_hash
+from metamerlib.report.trained_models import trained as trained
 from metamerlib.report.trained_models import trained_model as trained_model
+from metamerlib.report.trained_models import weights_hash as weights_hash
 
 Row = dict[str, Any]
 _OWN_COLUMNS = ("key", "recipe", "error")

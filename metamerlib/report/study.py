@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from metamerlib.report import figures, records
+from metamerlib.report import figures, files, findings, records
+from metamerlib.report.claims import write_claims
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,24 @@ class Study:
             held = pq.read_schema(self.path(suffix)).names
             texts = {name: text for name, text in texts.items() if name in held}
         records.describe(f"{self.name}{suffix}", self.folder, texts)
+
+    def claims(self, claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
+        """Keep the study's claims beside its tables, as `<name>.claims.json`, and return them as a page shows them.
+
+        The store's `claims.json` with the claims of all studies, which the claims page of the book shows, is brought
+        up to date.
+
+        Args:
+            claims: Rows of `records.claim`.
+        """
+        table = findings.claims_table(claims)
+        rows = [
+            {"notebook": self.name, **row} for row in table.astype(object).where(table.notna(), None).to_dict("records")
+        ]
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        files.write_atomic(self.path().with_suffix(".claims.json"), text.encode())
+        write_claims(self.folder)
+        return findings.shown_claims(table)
 
 
 def _listed(table: str | Path | list[str]) -> list[Any]:

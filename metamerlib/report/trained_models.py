@@ -8,6 +8,7 @@ import importlib.util
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,45 @@ import numpy as np
 from metamerlib.report.files import project_root, settings_hash, write_atomic
 
 # Raised whenever training computes something else.
-TRAINING_RECIPE = 1
+TRAINING_RECIPE = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of an experiment and what its rows say of it.
+
+    Attributes:
+        model: In evaluation mode.
+        test_accuracy: Share of test nodes (or graphs) classified rightly; NaN without any.
+        val_accuracy: The same for validation; what tells a training that failed.
+        weights: See `weights_hash`.
+    """
+
+    model: Any
+    test_accuracy: float
+    val_accuracy: float
+    weights: str
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns test_accuracy, val_accuracy and weights of a result row."""
+        return {"test_accuracy": self.test_accuracy, "val_accuracy": self.val_accuracy, "weights": self.weights}
+
+
+def weights_hash(model: Any) -> str:
+    """Return 12 hex digits that stand for a model's parameters and buffers, to the last bit.
+
+    Rows of one hash rest on the same network. The same training gives another hash on a machine that rounds
+    otherwise, and then a row need not come out the same.
+
+    >>> import torch
+    >>> weights_hash(torch.nn.Identity())
+    'e3b0c44298fc'
+    """
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        array = np.ascontiguousarray(value.detach().cpu().numpy())
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def graph_hash(graph: Any) -> str:
@@ -72,7 +111,7 @@ def cached_state(
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def trained_model(
+def trained(
     architecture: str,
     graph: Any,
     *,
@@ -82,7 +121,7 @@ def trained_model(
     epochs: int = 200,
     pool: str | None = None,
     **options: Any,
-) -> tuple[Any, float]:
+) -> Trained:
     """Train a model on a graph or a list of graphs, or fetch it if that was done before.
 
     Args:
@@ -94,9 +133,6 @@ def trained_model(
         epochs: 0 gives the model untrained, with the seed's fresh parameters.
         pool: pooling of a model of ours that classifies graphs: sum (the default for lists) or mean.
         **options: further keywords of `GNN` for a model of ours, such as act, residual or norm.
-
-    Returns:
-        The model in evaluation mode, and its test accuracy.
     """
     import torch
 
@@ -116,11 +152,13 @@ def trained_model(
             reset_parameters(model)
         whole = labelled_union(graph, seed) if many else graph
         with torch.no_grad():
-            return model.eval(), accuracy(call(model.eval(), whole), whole, "test_mask")
+            logits = call(model.eval(), whole)
+        tested, validated = (accuracy(logits, whole, mask) for mask in ("test_mask", "val_mask"))
+        return Trained(model, tested, validated, weights_hash(model))
 
     def build() -> dict[str, Any]:
         fit = train(model, graph, epochs=epochs, seed=seed)
-        return {"test_accuracy": fit.test_accuracy, **fit.model.state_dict()}
+        return {"test_accuracy": fit.test_accuracy, "val_accuracy": fit.val_accuracy, **fit.model.state_dict()}
 
     settings = {"architecture": architecture, "shape": [hidden_channels, num_layers], "seed": seed, "epochs": epochs}
     if pool is not None:
@@ -129,6 +167,12 @@ def trained_model(
     if ":" in architecture:  # an edited factory is another model
         settings["source"] = source_hash(architecture)
     state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
-    test_accuracy = float(state.pop("test_accuracy"))
+    tested, validated = (float(state.pop(name)) for name in ("test_accuracy", "val_accuracy"))
     model.load_state_dict(state)
-    return model.eval(), test_accuracy
+    return Trained(model.eval(), tested, validated, weights_hash(model))
+
+
+def trained_model(architecture: str, graph: Any, *, seed: int, **settings: Any) -> tuple[Any, float]:
+    """Return the model of `trained`, which takes the same arguments, and its test accuracy."""
+    made = trained(architecture, graph, seed=seed, **settings)
+    return made.model, made.test_accuracy

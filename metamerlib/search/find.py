@@ -17,11 +17,13 @@ from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.target import Target
 from metamerlib.search.edges.refresh import Refresh
-from metamerlib.search.metamer import Metamer, assemble
+from metamerlib.search.metamer import Metamer, assemble, check_moved
 from metamerlib.search.request import Request
 from metamerlib.search.spaces import kind_of
+from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
 
 
+@own_modes()
 def find_metamer(
     model: nn.Module,
     graph: Data,
@@ -52,7 +54,7 @@ def find_metamer(
     .. math:: L_{act} = \sum_{v \in S} \|h'_v - h_v\|^2 / \sum_{v \in S} \|h_v\|^2
 
     (Xu et al., 2025, arXiv 2510.17378). The model, its mode, gradients and buffers, and the graph are left
-    as they were.
+    as they were. The search runs with gradients and without autocast, whatever surrounds the call.
 
     Args:
         model: Any torch model of graphs.
@@ -99,7 +101,7 @@ def find_metamer(
 
     Raises:
         TypeError: If an argument has the wrong type or dtype.
-        ValueError: If an argument is out of range or unknown, or the layer cannot be matched.
+        ValueError: If an argument is out of range or unknown, the layer cannot be matched, or nothing can vary.
 
     Example:
         >>> import metamerlib as ml
@@ -112,7 +114,8 @@ def find_metamer(
     began = time.perf_counter()
     check_graph(graph, integers=vary == "structure")
     check_device(device)
-    graph = with_features(graph, graph.x.detach())
+    warn_of_caches(model, edges=vary != "features")
+    graph = free_of_inference(with_features(graph, graph.x.detach()))
     kind = kind_of(vary, values)
     limits: dict[str, Any] = {"rtol": rtol, "stall_rtol": stall_rtol, "max_steps": max_steps}
     limits |= {"ones": ones, "num_restarts": num_restarts, "slope": slope}
@@ -136,6 +139,8 @@ def find_metamer(
     probe = Probe.fitting(model, layer, graph, forward=forward, slope=slope, device=device)
     aim = _aim(probe, graph, matched, target, features=vary != "structure")
     outcome = kind.search(probe, graph, aim, request)
+    if start is None or (isinstance(start, str) and start != "reference"):
+        check_moved(graph, outcome)
     settings = {**outcome.settings, "vary": vary, "device": str(graph.x.device)}
     if target is not None:
         settings["target"] = "graph" if isinstance(target, Data) else "given"

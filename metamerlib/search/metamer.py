@@ -130,6 +130,28 @@ class Outcome:
     settings: dict[str, Any]
 
 
+def check_moved(reference: Data, outcome: Outcome) -> None:
+    """Raise where a search that was to begin elsewhere began at the reference itself and never left it."""
+    if not (_same(outcome.start, reference) and _same(outcome.graph, reference)):
+        return
+    raise ValueError(
+        "the search began at the reference itself and stayed there, as nothing could vary: a random start has no other "
+        "features where each is the same at all nodes, and no other edges where the degrees (start='configuration') or "
+        "the budget allow none; give start= (features or a graph), or loosen what holds the graph"
+    )
+
+
+def _same(graph: Data, reference: Data) -> bool:
+    """Tell whether features, edges in any order, and weights are the same."""
+    for name in ("x", "edge_weight"):
+        one, other = graph.get(name), reference.get(name)
+        if (one is None) != (other is None) or (one is not None and not torch.equal(one, other)):
+            return False
+    num_nodes = reference.x.size(0)
+    one, other = ((g.edge_index[0] * num_nodes + g.edge_index[1]).sort().values for g in (graph, reference))
+    return torch.equal(one, other)
+
+
 def assemble(
     probe: Probe, target: Target, reference: Data, outcome: Outcome, *, free_nodes: Tensor | None, began: float
 ) -> Metamer:
@@ -140,8 +162,8 @@ def assemble(
     norm = target.activation.double().square().sum()
     loss = float(plain.double().square().sum() / norm)
     status = outcome.status
-    if status == "converged" and loss > outcome.settings["rtol"]:
-        status = "stalled"
+    if status == "converged" and not loss <= outcome.settings["rtol"]:
+        status = "stalled" if math.isfinite(loss) else "non_finite"
     return Metamer(
         graph=outcome.graph,
         reference=reference.clone(),

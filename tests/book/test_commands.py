@@ -175,3 +175,8 @@ def test_runs_lie_side_by_side_and_the_same_parameters_in_any_order_share_a_fold
     ]
     assert folders[0] == folders[1] and len(set(folders)) == 3
     assert folders[0].name.startswith("quick-graphs-karate-seeds-0-")
+
+
+def test_a_notebook_that_varies_the_model_takes_none_of_ones_own(mypackage):
+    with pytest.raises(project.BuildError, match="varies width, depth and activation"):
+        own.own_run("07_volume_change", ["-p", "architectures", "mypackage.model:build"], "quick")

@@ -1,6 +1,9 @@
+import itertools
+
 import pytest
 import torch
-from torch_geometric.nn import GCNConv
+from torch import nn
+from torch_geometric.nn import APPNP, ChebConv, GATConv, GATv2Conv, GCNConv, GINConv, SAGEConv, SGConv
 
 import metamerlib as ml
 from metamerlib.models.convolutions import CONVOLUTIONS
@@ -29,6 +32,39 @@ def hidden_states(model, *inputs):
     for handle in handles:
         handle.remove()
     return states, output
+
+
+def mlp(i, o):
+    return nn.Sequential(nn.Linear(i, 8), nn.Tanh(), nn.Linear(8, o))
+
+
+PLAIN = {
+    "gcn": GCNConv,
+    "gat": GATConv,
+    "gatv2": GATv2Conv,
+    "sage": SAGEConv,
+    "gin": lambda i, o: GINConv(mlp(i, o)),
+    "cheb": lambda i, o: ChebConv(i, o, K=2),
+    "sgc": lambda i, o: SGConv(i, o, K=2),
+    "appnp": nn.Linear,
+    "mlp": nn.Linear,
+}
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("conv", CONVOLUTIONS)
+def test_a_model_equals_a_plain_stack_of_its_convolution(conv, num_layers, graph):
+    model = gnn(conv=conv, num_layers=num_layers, act="tanh")
+    states, _ = hidden_states(model, graph.x, graph.edge_index)
+    h, widths = graph.x, [5] + [8] * (num_layers - 1) + [3]
+    for k, (i, o) in enumerate(itertools.pairwise(widths)):
+        plain, ours = PLAIN[conv](i, o).double(), model.layers[k].conv
+        plain.load_state_dict(dict(zip(plain.state_dict(), ours.state_dict().values(), strict=True)))
+        h = plain(h) if isinstance(plain, nn.Linear) else plain(h, graph.edge_index)
+        if conv == "appnp":
+            h = APPNP(10, 0.1)(h, graph.edge_index)
+        h = h.tanh() if k < num_layers - 1 else h
+        torch.testing.assert_close(states[k], h)
 
 
 @pytest.mark.parametrize("act", ["relu", "tanh"])

@@ -248,9 +248,13 @@ def test_check_raises_its_text():
 
 
 def test_claims_pass_whatever_the_verdict(capsys):
-    rows = [records.claim(f"c{i}", "text", 0.5, 0.1, 0.9, verdict) for i, verdict in enumerate(records.VERDICTS)]
-    rows.append(records.claim("late", "text", math.nan, math.nan, math.nan, "not tested"))
-    assert capsys.readouterr().out.splitlines()[-1] == "late: not tested: text"
+    meaning = {"effect_means": "a share"}
+    rows = [
+        records.claim(f"c{i}", "It is.", 0.5, 0.1, 0.9, verdict, **meaning)
+        for i, verdict in enumerate(records.VERDICTS)
+    ]
+    rows.append(records.claim("late", "It is.", math.nan, math.nan, math.nan, "not tested", **meaning))
+    assert capsys.readouterr().out.splitlines()[-1] == "late: not tested: It is."
     assert records.claims_table(rows)["verdict"].tolist() == [*records.VERDICTS, "not tested"]
     with pytest.raises(ValueError, match="c0"):
         records.claims_table([rows[0], rows[0]])
@@ -258,11 +262,17 @@ def test_claims_pass_whatever_the_verdict(capsys):
 
 @pytest.mark.parametrize(
     ("effect", "low", "high", "verdict"),
-    [(0.5, 0, 1, "true"), (math.nan, 0, 1, "depends"), (0.5, 1, 0, "depends")],
+    [
+        (0.5, 0, 1, "true"),
+        (math.nan, 0, 1, "fails"),
+        (0.5, 1, 0, "fails"),
+        (2, 0, 1, "holds"),
+        (math.inf, 0, 1, "holds"),
+    ],
 )
 def test_malformed_claims_are_refused(effect, low, high, verdict):
     with pytest.raises(ValueError, match="'c'"):
-        records.claim("c", "text", effect, low, high, verdict)
+        records.claim("c", "It is.", effect, low, high, verdict, effect_means="a share")
 
 
 def test_mean_interval_of_two_values_is_students():
@@ -345,3 +355,35 @@ records.compute(lambda a: {{"b": a}}, [{{"a": 1}}], name="n", recipe=1, store={s
     nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     assert notebook.cells[0].outputs == []
     assert (tmp_path / "n.parquet").exists()
+
+
+def test_a_training_fails_below_nine_tenths_of_the_best_arm_of_its_own_graph():
+    runs = pd.DataFrame(
+        {
+            "graph": ["a"] * 4 + ["b"] * 2,
+            "depth": [2, 2, 8, 8, 2, 8],
+            "seed": [0, 1, 0, 1, 0, 0],
+            "val_accuracy": [0.8, 0.9, 0.7, 0.8, 0.5, 0.4],
+        }
+    )
+    twice = pd.concat([runs, runs], ignore_index=True)  # rows of nodes: a run counts once
+    assert records.sound_trainings(twice, ["graph"], ["depth"]).tolist() == [True, True, False, True, True, False] * 2
+    assert records.sound_trainings(runs, ["graph", "depth"], [], share=0.95).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_the_exact_interval_of_a_share_excludes_what_is_less_likely_than_its_tails():
+    from scipy import stats
+
+    share, low, high = records.share_interval(7, 20)
+    assert share == 0.35
+    assert stats.binom.sf(6, 20, low) == pytest.approx(0.025) and stats.binom.cdf(7, 20, high) == pytest.approx(0.025)
+    assert records.share_interval(0, 5)[1:] == pytest.approx((0.0, 1 - 0.025 ** (1 / 5)))
+    with pytest.raises(ValueError, match="6 successes in 5 trials"):
+        records.share_interval(6, 5)

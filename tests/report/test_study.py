@@ -1,6 +1,7 @@
 """A study reads or computes its tables under one name, and refuses points that failed."""
 
 import json
+import math
 
 import matplotlib.pyplot as plt
 import pytest
@@ -69,3 +70,20 @@ def test_the_store_is_obeyed_in_every_profile_and_quick_never_writes_published_r
     for profile in ("quick", "full", "published"):
         assert Study("99_demo", profile, "mine").folder == root / "mine"
     assert Study("99_demo", "quick").folder == root / "_build" / "quick" / "results"
+
+
+def test_claims_are_kept_beside_the_tables_and_shown_with_the_verdict_first(tmp_path):
+    study = Study("02_demo", "published", str(tmp_path))
+    rows = [
+        records.claim(
+            "a", "It grows.", 0.5, 0.1, 0.9, "holds", effect_means="slope", paper_says="It grows.", figure="fig-x"
+        ),
+        records.claim(
+            "b", "It ends.", math.nan, math.nan, math.nan, "not tested", effect_means="share", figure="fig-x"
+        ),
+    ]
+    shown = study.claims(rows)
+    assert shown.columns[0] == "verdict" and shown.loc["a", "effect [interval]"] == "0.5 [0.1, 0.9]"
+    assert shown.loc["b", "the paper says"] == "(our own)"
+    kept = json.loads((tmp_path / "02_demo.claims.json").read_text())
+    assert [row["id"] for row in kept] == ["a", "b"] and kept[1]["effect"] is None and kept[0]["notebook"] == "02_demo"
