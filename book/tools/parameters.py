@@ -127,7 +127,7 @@ def _check_graphs(name: str, given: list[str], comment: str, literals: set[str])
     from metamerlib.graphs.catalogue import EMBEDDED, REAL_GRAPHS
 
     levels = {"graph"} if "collections" in comment else {"node"}
-    levels |= {"node"} if "graphs and collections" in comment else set()
+    levels |= {"node"} if re.search("graphs (and|or) collections", comment) else set()
     entries = {entry.name.lower().replace("_", "-"): entry for entry in (*EMBEDDED, *REAL_GRAPHS)}
     for text in given:
         if ":" in text:
@@ -171,11 +171,11 @@ def _checked_layers(path: Path, values: dict[str, Any], comments: dict[str, str]
             raise BuildError("layers of your model have other names than those of the library's: run them apart")
         return {"layers": ",".join(_modules_named(own, given, values, comments))}
     for text in given:
-        deepest = None if "depths" in comments["layers"] else DEPTH
+        deepest = DEPTH if "or names" in comments["layers"] and "depths" not in comments["layers"] else None
         if text.isdigit():
             if int(text) < 1 or (deepest and int(text) > deepest):
                 raise BuildError(f"layers are counted from 1 to {deepest or 'any depth'}, got {text}")
-        elif not OWN_MODULES.fullmatch(text):
+        elif not OWN_MODULES.fullmatch(text) and text not in literals:
             names = ("pool", "head", "layers.0", "layers.1")
             raise BuildError(f"unknown layer {text!r}.{_meant(text, names)} Give 1, 2, or a name such as layers.1")
     return {}
@@ -187,7 +187,8 @@ def _modules_named(own: list[str], given: list[str], values: dict[str, Any], com
     from metamerlib.graphs.load import load_graph, load_graphs
     from metamerlib.models.gnn import made_by
 
-    many = "collections" in comments.get("graphs", "") and "graphs and" not in comments.get("graphs", "")
+    comment = comments.get("graphs", "")
+    many = "collections" in comment and not re.search("graphs (and|or) collections", comment)
     name = _listed("graphs", values["graphs"])[0] if values.get("graphs") else ""
     layers: list[str] = []
     try:

@@ -82,6 +82,9 @@ def test_claims_are_kept_beside_the_tables_and_shown_with_the_verdict_first(tmp_
             "b", "It ends.", math.nan, math.nan, math.nan, "not tested", effect_means="share", figure="fig-x"
         ),
     ]
+    drawn = tmp_path / "public" / "figures" / "fig-x.json"
+    drawn.parent.mkdir(parents=True)
+    drawn.write_text("{}")
     shown = study.claims(rows)
     assert shown.columns[0] == "verdict" and shown.loc["a", "effect [interval]"] == "0.5 [0.1, 0.9]"
     assert shown.loc["b", "the paper says"] == "(our own)"
