@@ -17,7 +17,7 @@ from project import ROOT, BuildError, say
 
 PROFILES = ("published", "quick", "full")
 # Modules of the library's own models, as `layers` may name them.
-OWN_MODULES = re.compile(r"layers\.\d+(\.\w+)*|pool|head|jump")
+OWN_MODULES = re.compile(r"layers\.\d+(\.\w+)*")
 DEPTH = 2
 # Written down here, since asking the library for them loads torch.
 ARCHITECTURES = ("gcn", "gat", "gatv2", "sage", "gin", "cheb", "sgc", "appnp", "mlp")
@@ -176,7 +176,7 @@ def _checked_layers(path: Path, values: dict[str, Any], comments: dict[str, str]
             if int(text) < 1 or (deepest and int(text) > deepest):
                 raise BuildError(f"layers are counted from 1 to {deepest or 'any depth'}, got {text}")
         elif not OWN_MODULES.fullmatch(text) and text not in literals:
-            names = ("pool", "head", "layers.0", "layers.1")
+            names = ("layers.0", "layers.1")
             raise BuildError(f"unknown layer {text!r}.{_meant(text, names)} Give 1, 2, or a name such as layers.1")
     return {}
 
