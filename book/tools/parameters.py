@@ -185,7 +185,7 @@ def _modules_named(own: list[str], given: list[str], values: dict[str, Any], com
     """Return the layers of models made by factories: those typed, or those that the factories name themselves."""
     say("Looking at your model")
     from metamerlib.graphs.load import load_graph, load_graphs
-    from metamerlib.models.gnn import made_by
+    from metamerlib.models.gnn import model_and_layers
 
     comment = comments.get("graphs", "")
     many = "collections" in comment and not re.search("graphs (and|or) collections", comment)
@@ -194,7 +194,7 @@ def _modules_named(own: list[str], given: list[str], values: dict[str, Any], com
     try:
         graph = load_graphs(name or "decalin-bicyclopentyl")[0] if many else load_graph(name or "karate")
         for architecture in own:
-            model, named = made_by(architecture, graph)
+            model, named = model_and_layers(architecture, graph)
             known = [module for module, _ in model.named_modules() if module]
             listing = f"{architecture} has the modules {', '.join(known)}"
             chosen = [named[int(k) - 1] if k.isdigit() and 0 < int(k) <= len(named) else k for k in given or named]
