@@ -12,5 +12,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["claims", "columns", "drawing", "figures", "files", "findings", "records"],
+    submodules=["claims", "columns", "drawing", "figures", "files", "findings", "parameters", "prose", "records"],
 )
