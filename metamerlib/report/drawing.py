@@ -225,8 +225,8 @@ def draw_convergence(
     if rtol is not None:
         check_positive("rtol", rtol)
     for name, history in as_mapping("histories", histories, "tables by solver").items():
-        if not isinstance(history, pd.DataFrame) or {"step", "loss", "seconds"} - set(history.columns):
-            raise TypeError(f"history {name!r} must be a table with step, loss and seconds, got {shown(history)}")
+        if not isinstance(history, pd.DataFrame) or {"loss", against} - set(history.columns):
+            raise TypeError(f"history {name!r} must be a table with loss and {against}, got {shown(history)}")
     if not isinstance(against, str) or against not in ("seconds", "step"):
         raise ValueError(f"against is {against!r}; expected 'seconds' or 'step'")
     ax = ax or plt.subplots()[1]
