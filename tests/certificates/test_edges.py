@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
+import metamerlib as ml
 from metamerlib.certificates.edges import edge_bits, edge_spectrum
+from metamerlib.certificates.every_graph import family_losses
 from metamerlib.certificates.rate_distortion import expected_loss
 from metamerlib.graphs.edges import both_directions
 from tests.helpers.edges import random_graph
@@ -27,13 +29,49 @@ def test_fixed_degrees_leave_fewer_bits():
     assert 0 < edge_bits(graph, degrees=True) < edge_bits(graph)
 
 
+def test_bits_of_fresh_edges_by_counting():
+    graph = random_graph(num_nodes=6, num_edges=5)
+    assert edge_bits(graph, fresh=True) == pytest.approx(math.log2(math.comb(10, 5)))
+    assert edge_bits(random_graph(num_nodes=5, num_edges=6), fresh=True) == 0.0
+
+
+def test_bits_at_fixed_degrees_without_the_old_edges():
+    """Perfect matchings of 2 m nodes that share no edge with a given one, by inclusion and exclusion."""
+    m = 40
+    matching = Data(edge_index=both_directions(torch.arange(2 * m).reshape(m, 2).T), num_nodes=2 * m)
+
+    def matchings(k):
+        return math.factorial(2 * k) // (math.factorial(k) * 2**k)
+
+    apart = sum((-1) ** k * math.comb(m, k) * matchings(m - k) for k in range(m + 1))
+    assert edge_bits(matching, degrees=True, fresh=True) == pytest.approx(math.log2(apart), rel=1e-3)
+
+
 @pytest.mark.parametrize("degrees", [False, True])
-def test_spectrum_without_bits_is_the_distance_of_two_draws(degrees):
-    graph, model = random_graph(), model_of("gcn")
-    spectrum = edge_spectrum(model, graph, layer=1, degrees=degrees, draws=6)
-    total = float((spectrum.values * spectrum.weights).sum()) / spectrum.norm
-    assert expected_loss(0, spectrum) == pytest.approx(2 * total)
+def test_without_bits_it_is_the_loss_of_random_edges(degrees):
+    graph, model = random_graph(num_nodes=40, num_edges=60), model_of("gcn")
+    spectrum = edge_spectrum(model, graph, layer=1, degrees=degrees, draws=300)
+    start = "configuration" if degrees else "erdos-renyi"
+    losses = [
+        ml.find_metamer(model, graph, layer=1, vary="structure", start=start, seed=1000 + s, max_steps=1).loss
+        for s in range(40)
+    ]
+    assert expected_loss(0, spectrum) == pytest.approx(sum(losses) / 40, rel=0.05)
     assert expected_loss(edge_bits(graph), spectrum) < expected_loss(0, spectrum)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_estimate_against_every_graph_of_a_small_family(layer):
+    """All 1 287 graphs of 7 nodes and 8 edges that share none with the reference, for eight references."""
+    ratios = []
+    for seed in range(8):
+        graph, model = random_graph(num_nodes=7, num_edges=8, seed=seed), model_of("gcn")
+        losses = family_losses(model, graph, layer)
+        assert len(losses) == 1287
+        spectrum = edge_spectrum(model, graph, layer=layer, fresh=True, draws=200)
+        assert expected_loss(0, spectrum) == pytest.approx(float(losses.mean()), rel=0.1)
+        ratios.append(float(losses.min()) / expected_loss(edge_bits(graph, fresh=True), spectrum))
+    assert 0.8 < math.exp(sum(map(math.log, ratios)) / 8) < 1.5 and max(ratios) < 2.5
 
 
 def test_one_draw_is_refused():

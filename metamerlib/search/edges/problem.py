@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -79,6 +79,10 @@ class StructureProblem:
     def known(self) -> Tensor:
         """Sorted keys of the reference's edges ``[|E|]``."""
         return pair_keys(self.reference, self.num_nodes).sort().values
+
+    def beginning(self, pairs: Tensor) -> StructureProblem:
+        """Return the same problem with another start ``[2, |E|]``."""
+        return replace(self, start=pairs)
 
     def relaxed(self) -> Relaxed:
         """Return the layer as a function of real edge weights."""
