@@ -81,7 +81,7 @@ def edge_spectrum(
         layer: The matched layer, as in :func:`metamerlib.find_metamer`.
         degrees: Whether the random graphs keep the degrees.
         fresh: Whether they keep none of the graph's own edges.
-        draws: Number of random graphs, at least 2; default: 64, or four for each unit of the layer if that is more.
+        draws: Number of random graphs, at least 2; default: 64, or two for each unit of the layer if that is more.
         seed: Seed of the draws.
         forward: Replaces the default call.
 
@@ -98,7 +98,7 @@ def edge_spectrum(
         raise ValueError(f"draws must be at least 2, got {draws}")
     probe = Probe(model, layer, forward=forward)
     target = probe.check(graph).activation.double()
-    number = draws or max(64, 4 * target.size(-1))
+    number = draws or max(64, 2 * target.size(-1))
 
     def activations() -> Iterator[Tensor]:
         for draw in range(number):

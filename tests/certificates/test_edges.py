@@ -69,7 +69,7 @@ def test_estimate_against_every_graph_of_a_small_family(layer):
         losses = family_losses(model, graph, layer)
         assert len(losses) == 1287
         spectrum = edge_spectrum(model, graph, layer=layer, fresh=True, draws=200)
-        assert expected_loss(0, spectrum) == pytest.approx(float(losses.mean()), rel=0.1)
+        assert expected_loss(0, spectrum) == pytest.approx(float(losses.mean()), rel=0.25)
         ratios.append(float(losses.min()) / expected_loss(edge_bits(graph, fresh=True), spectrum))
     assert 0.8 < math.exp(sum(map(math.log, ratios)) / 8) < 1.5 and max(ratios) < 2.5
 
