@@ -17,6 +17,8 @@ from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.limits import edge_bounds
 from metamerlib.search.edges.starts import edge_start
 
+HELD = 30_000_000  # numbers of draws that are kept; beyond, the draws are made twice
+
 
 def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False) -> float:
     r"""Count the bits that a simple graph with as many nodes and edges carries.
@@ -106,7 +108,10 @@ def edge_spectrum(
             with torch.no_grad():
                 yield probe(with_edges(graph, both_directions(pairs)), complete=False).activation.double()
 
-    return scatter(activations, target)
+    if number * target.numel() > HELD:
+        return scatter(activations, target)
+    held = list(activations())
+    return scatter(lambda: iter(held), target)
 
 
 def scatter(draws: Callable[[], Iterator[Tensor]], target: Tensor) -> Spectrum:
