@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from metamerlib.certificates.rate_distortion import Spectrum, log2_binomial
 from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
+from metamerlib.graphs.rewiring import class_mixing, mixed_edges
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.limits import edge_bounds
@@ -20,7 +21,7 @@ from metamerlib.search.edges.starts import edge_start
 HELD = 30_000_000  # numbers of draws that are kept; beyond, the draws are made twice
 
 
-def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False) -> float:
+def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False, classes: Tensor | None = None) -> float:
     r"""Count the bits that a simple graph with as many nodes and edges carries.
 
     Free edges: :math:`\log_2 \binom{N (N - 1) / 2}{|E|}`. At fixed degrees d, the asymptotic number of graphs
@@ -29,15 +30,20 @@ def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False) -> flo
 
     .. math:: \frac{(2 |E|)!}{|E|! \, 2^{|E|} \prod_v d_v!} \, e^{-\lambda - \lambda^2}
 
-    times :math:`e^{-\mu}`, :math:`\mu = \sum_{uv \in E} d_u d_v / 2 |E|`, if none of the graph's own edges may stay.
+    times :math:`e^{-\mu}`, :math:`\mu = \sum_{uv \in E} d_u d_v / 2 |E|`, if none of the graph's own edges may stay. At
+    fixed numbers of edges within and between classes, the product of the binomials of all pairs of classes.
 
     Args:
         graph: Simple and undirected.
         degrees: Whether every node keeps its degree.
         fresh: Whether none of the graph's own edges may stay.
+        classes: Classes ``[N]`` whose mixing stays, instead of the degrees.
 
     Returns:
         Bits; never below zero.
+
+    Raises:
+        ValueError: If both degrees and classes are to stay, for which there is no count.
 
     Example:
         >>> import metamerlib as ml
@@ -46,6 +52,12 @@ def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False) -> flo
     """
     pairs, num_nodes = undirected_pairs(graph), int(graph.num_nodes)
     size = pairs.size(1)
+    if classes is not None:
+        _check_family(degrees, classes)
+        counts, nodes = class_mixing(pairs, classes).double(), torch.bincount(classes).double()
+        places = torch.outer(nodes, nodes).triu(1) + torch.diag(nodes * (nodes - 1) / 2)
+        places = places - counts if fresh else places
+        return sum(log2_binomial(float(places[at]), float(counts[at])) for at in map(tuple, counts.nonzero().tolist()))
     if not degrees:
         places = num_nodes * (num_nodes - 1) // 2 - (size if fresh else 0)
         return log2_binomial(places, size) if places >= size else 0.0
@@ -65,6 +77,7 @@ def edge_spectrum(
     layer: int | str | nn.Module,
     degrees: bool = False,
     fresh: bool = False,
+    classes: Tensor | None = None,
     draws: int | None = None,
     seed: int = 0,
     forward: Forward | None = None,
@@ -83,6 +96,7 @@ def edge_spectrum(
         layer: The matched layer, as in :func:`metamerlib.find_metamer`.
         degrees: Whether the random graphs keep the degrees.
         fresh: Whether they keep none of the graph's own edges.
+        classes: Classes ``[N]`` whose mixing they keep, instead of the degrees; chance decides which edges come back.
         draws: Number of random graphs, at least 2; default: 64, or two for each unit of the layer if that is more.
         seed: Seed of the draws.
         forward: Replaces the default call.
@@ -98,13 +112,14 @@ def edge_spectrum(
     """
     if draws is not None and draws < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
+    _check_family(degrees, classes)
     probe = Probe(model, layer, forward=forward)
     target = probe.check(graph).activation.double()
     number = draws or max(64, 2 * target.size(-1))
 
     def activations() -> Iterator[Tensor]:
         for draw in range(number):
-            pairs = _random_edges(graph, degrees, fresh, seed + draw)
+            pairs = _random_edges(graph, degrees, fresh, classes, seed + draw)
             with torch.no_grad():
                 yield probe(with_edges(graph, both_directions(pairs)), complete=False).activation.double()
 
@@ -145,8 +160,15 @@ def scatter(draws: Callable[[], Iterator[Tensor]], target: Tensor) -> Spectrum:
     )
 
 
-def _random_edges(graph: Data, degrees: bool, fresh: bool, seed: int) -> Tensor:
-    """Draw edges ``[2, |E|]`` as a search begins."""
+def _check_family(degrees: bool, classes: Tensor | None) -> None:
+    if degrees and classes is not None:
+        raise ValueError("both degrees and classes are to stay, whose graphs nobody counts; choose one of them")
+
+
+def _random_edges(graph: Data, degrees: bool, fresh: bool, classes: Tensor | None, seed: int) -> Tensor:
+    """Draw edges ``[2, |E|]`` as a search begins, or of the same mixing of classes."""
+    if classes is not None:
+        return mixed_edges(undirected_pairs(graph), classes, torch.Generator().manual_seed(seed))
     size, num_nodes = undirected_pairs(graph).size(1), int(graph.x.size(0))
     bounds = edge_bounds(size, num_nodes * (num_nodes - 1) // 2, None, 0.0 if fresh else None)
     return edge_start(graph, "configuration" if degrees else "erdos-renyi", bounds, None, seed)
