@@ -8,8 +8,9 @@ import metamerlib as ml
 from metamerlib.certificates.edges import edge_bits, edge_spectrum
 from metamerlib.certificates.every_graph import family_losses
 from metamerlib.certificates.rate_distortion import expected_loss
-from metamerlib.graphs.edges import both_directions
-from tests.helpers.edges import random_graph
+from metamerlib.graphs.edges import both_directions, undirected_pairs
+from metamerlib.graphs.rewiring import class_mixing, mixed_edges
+from tests.helpers.edges import check_simple, random_graph
 from tests.search.edges.test_relaxation import model_of
 
 
@@ -77,3 +78,32 @@ def test_estimate_against_every_graph_of_a_small_family(layer):
 def test_one_draw_is_refused():
     with pytest.raises(ValueError, match="at least 2"):
         edge_spectrum(model_of("gcn"), random_graph(), layer=1, draws=1)
+
+
+def mixed_graph():
+    """Sixty nodes of two classes, most edges within a class."""
+    graph, classes = random_graph(num_nodes=60, num_edges=100), torch.arange(60) % 2
+    pairs = undirected_pairs(graph)
+    same = classes[pairs[0]] == classes[pairs[1]]
+    graph.edge_index = both_directions(pairs[:, same | (torch.arange(100) % 4 == 0)])
+    return graph, classes
+
+
+def test_bits_of_graphs_that_mix_classes_alike():
+    graph, classes = mixed_graph()
+    (within, between), (_, other) = class_mixing(undirected_pairs(graph), classes).tolist()
+    wanted = math.comb(435, within) * math.comb(435, other) * math.comb(900, between)
+    assert edge_bits(graph, classes=classes) == pytest.approx(math.log2(wanted))
+    assert edge_bits(graph, classes=classes) < edge_bits(graph)
+    with pytest.raises(ValueError, match="choose one of them"):
+        edge_bits(graph, classes=classes, degrees=True)
+
+
+def test_random_graphs_mix_classes_as_the_reference_does():
+    graph, classes = mixed_graph()
+    pairs = undirected_pairs(graph)
+    drawn = mixed_edges(pairs, classes, torch.Generator().manual_seed(0))
+    check_simple(Data(edge_index=both_directions(drawn), num_nodes=60), pairs.size(1))
+    assert class_mixing(drawn, classes).equal(class_mixing(pairs, classes))
+    spectrum = edge_spectrum(model_of("gcn"), graph, layer=1, classes=classes)
+    assert expected_loss(edge_bits(graph, classes=classes), spectrum) < expected_loss(0, spectrum)
