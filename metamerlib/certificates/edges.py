@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.certificates.rate_distortion import Spectrum, log2_binomial
+from metamerlib.checks import check_graph, check_module
 from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
 from metamerlib.graphs.rewiring import class_mixing, mixed_edges
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_flag, as_integer, as_seed
 from metamerlib.probing.probe import Probe
-from metamerlib.search.edges.limits import edge_bounds
+from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.starts import edge_start
 
 HELD = 30_000_000  # numbers of draws that are kept; beyond, the draws are made twice
@@ -50,6 +52,8 @@ def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False, classe
         >>> round(edge_bits(ml.load_graph("karate"))), round(edge_bits(ml.load_graph("karate"), fresh=True))
         (322, 305)
     """
+    as_flag("degrees", degrees)
+    as_flag("fresh", fresh)
     pairs, num_nodes = undirected_pairs(graph), int(graph.num_nodes)
     size = pairs.size(1)
     if classes is not None:
@@ -110,10 +114,15 @@ def edge_spectrum(
         >>> 0 < expected_loss(edge_bits(graph), spectrum) < expected_loss(0, spectrum)
         True
     """
-    if draws is not None and draws < 2:
+    if draws is not None and as_integer("draws", draws) < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
+    check_module(model)
+    check_graph(graph)
+    as_flag("degrees", degrees)
+    as_flag("fresh", fresh)
     _check_family(degrees, classes)
-    probe = Probe(model, layer, forward=forward)
+    seed = as_seed(seed)
+    probe = Probe.fitting(model, layer, graph, forward=forward)
     target = probe.check(graph).activation.double()
     number = draws or max(64, 2 * target.size(-1))
 
@@ -169,6 +178,5 @@ def _random_edges(graph: Data, degrees: bool, fresh: bool, classes: Tensor | Non
     """Draw edges ``[2, |E|]`` as a search begins, or of the same mixing of classes."""
     if classes is not None:
         return mixed_edges(undirected_pairs(graph), classes, torch.Generator().manual_seed(seed))
-    size, num_nodes = undirected_pairs(graph).size(1), int(graph.x.size(0))
-    bounds = edge_bounds(size, num_nodes * (num_nodes - 1) // 2, None, 0.0 if fresh else None)
-    return edge_start(graph, "configuration" if degrees else "erdos-renyi", bounds, None, seed)
+    bounds = EdgeLimits.of(graph, max_overlap=0.0 if fresh else None)
+    return edge_start("configuration" if degrees else "erdos-renyi", bounds, None, seed)

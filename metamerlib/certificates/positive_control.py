@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_graph, check_module, check_positive
 from metamerlib.graphs.rewiring import switch_away
 from metamerlib.metrics.structure import edge_jaccard
 from metamerlib.search.find import find_metamer
@@ -56,6 +57,10 @@ def positive_control(
         >>> found["loss"] < 1e-9, found["overlap"]
         (True, 0.0)
     """
+    check_module(model)
+    check_graph(graph, integers=True)
+    check_graph(plant, integers=True)
+    check_positive("max_steps", max_steps, integer=True)
     start = None if switches is None else switch_away(plant, switches, seed)
     options: dict[str, Any] = {"vary": "structure", "max_overlap": max_overlap, "rtol": 1e-8, "seed": seed}
     found = find_metamer(model, graph, layer=layer, start=start, solver=solver, max_steps=max_steps, **options)

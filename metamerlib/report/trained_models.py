@@ -7,27 +7,77 @@ import hashlib
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text, check_choice, shown
+from metamerlib.report.arguments import as_folder
 from metamerlib.report.files import project_root, settings_hash, write_atomic
 
 # Raised whenever training computes something else.
 TRAINING_RECIPE = 2
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A model of an experiment and what its rows say of it.
+
+    Attributes:
+        model: In evaluation mode.
+        test_accuracy: Share of test nodes (or graphs) classified rightly; NaN without any.
+        val_accuracy: The same for validation; what tells a training that failed.
+        weights: See `weights_hash`.
+    """
+
+    model: Any
+    test_accuracy: float
+    val_accuracy: float
+    weights: str
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns test_accuracy, val_accuracy and weights of a result row."""
+        return {"test_accuracy": self.test_accuracy, "val_accuracy": self.val_accuracy, "weights": self.weights}
+
+
+def weights_hash(model: Any) -> str:
+    """Return 12 hex digits that stand for a model's parameters and buffers, to the last bit.
+
+    Rows of one hash rest on the same network. The same training gives another hash on a machine that rounds
+    otherwise, and then a row need not come out the same.
+
+    >>> import torch
+    >>> weights_hash(torch.nn.Identity())
+    'e3b0c44298fc'
+    """
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        array = np.ascontiguousarray(value.detach().cpu().numpy())
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:12]
+
+
 def graph_hash(graph: Any) -> str:
     """Return 16 hex digits that stand for what a model is trained on: a graph, or a list of graphs."""
+    for data in graph if isinstance(graph, list | tuple) and graph else [graph]:
+        if not hasattr(data, "edge_index"):
+            raise TypeError(f"graph must be a torch_geometric.data.Data or a list of them, got {shown(data)}")
     names = ("x", "edge_index", "edge_weight", "edge_attr", "y", "train_mask", "val_mask", "test_mask")
     digest = hashlib.sha256()
     for data in graph if isinstance(graph, list | tuple) else [graph]:
         for name in names:
             value = getattr(data, name, None)
+            if value is not None and not hasattr(value, "detach"):
+                raise TypeError(f"{name} must be a torch.Tensor, got {shown(value)}; convert with torch.as_tensor")
             if value is not None:
                 array = np.ascontiguousarray(value.detach().cpu().numpy())
                 digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        if all(getattr(data, name, None) is None for name in names):
+            raise ValueError(
+                f"graph holds nothing that a model could be trained on, got {data}; give it x and edge_index"
+            )
         digest.update(b"end")
     return digest.hexdigest()[:16]
 
@@ -53,18 +103,23 @@ def cached_state(
     """
     import torch
 
+    recipe = as_count("recipe", recipe, least=0)
+    as_text("graph_hash", graph_hash)
+    as_callable("build", build, "build() that trains and returns a state by name")
+    if directory is not None:
+        directory = as_folder("directory", directory)
     key = settings_hash(settings, graph=graph_hash, recipe=recipe)
     path = Path(directory or project_root() / "_build" / "models") / f"{key}.pt"
     # A file that a kill or a full disk left unreadable counts as missing.
     with contextlib.suppress(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
         return torch.load(path, map_location="cpu", weights_only=True)
     buffer = io.BytesIO()
-    torch.save(dict(build()), buffer)
+    torch.save(dict(as_mapping("what build returns", build(), "tensors and numbers by name")), buffer)
     write_atomic(path, buffer.getvalue())
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def trained_model(
+def trained(
     architecture: str,
     graph: Any,
     *,
@@ -74,7 +129,7 @@ def trained_model(
     epochs: int = 200,
     pool: str | None = None,
     **options: Any,
-) -> tuple[Any, float]:
+) -> Trained:
     """Train a model on a graph or a list of graphs, or fetch it if that was done before.
 
     Args:
@@ -86,19 +141,21 @@ def trained_model(
         epochs: 0 gives the model untrained, with the seed's fresh parameters.
         pool: pooling of a model of ours that classifies graphs: sum (the default for lists) or mean.
         **options: further keywords of `GNN` for a model of ours, such as act, residual or norm.
-
-    Returns:
-        The model in evaluation mode, and its test accuracy.
     """
     import torch
 
-    from metamerlib.models.calling import call
+    from metamerlib.graphs.collection import check_graphs
     from metamerlib.models.gnn import build_model
-    from metamerlib.models.training import accuracy, reset_parameters, train
+    from metamerlib.models.training import accuracy, class_scores, reset_parameters, train
     from metamerlib.models.training_data import labelled_union
 
     many = isinstance(graph, list | tuple)
-    pool = pool or ("sum" if many else None)
+    if many:
+        check_graphs(graph)
+    seed, epochs = as_seed(seed), as_count("epochs", epochs, least=0)
+    if pool is None and many:
+        pool = "sum"
+    check_choice("pool", pool, [None, "sum", "mean"])
     first = graph[0] if many else graph
     shape = {"hidden_channels": hidden_channels, "num_layers": num_layers}
     model = build_model(architecture, first, pool=pool, **shape, **options)
@@ -108,17 +165,25 @@ def trained_model(
             reset_parameters(model)
         whole = labelled_union(graph, seed) if many else graph
         with torch.no_grad():
-            return model.eval(), accuracy(call(model.eval(), whole), whole, "test_mask")
+            logits = class_scores(model.eval(), whole)
+        tested, validated = (accuracy(logits, whole, mask) for mask in ("test_mask", "val_mask"))
+        return Trained(model, tested, validated, weights_hash(model))
 
     def build() -> dict[str, Any]:
         fit = train(model, graph, epochs=epochs, seed=seed)
-        return {"test_accuracy": fit.test_accuracy, **fit.model.state_dict()}
+        return {"test_accuracy": fit.test_accuracy, "val_accuracy": fit.val_accuracy, **fit.model.state_dict()}
 
     settings = {"architecture": architecture, "shape": [hidden_channels, num_layers], "seed": seed, "epochs": epochs}
     if pool is not None:
         settings["pool"] = pool
     settings |= options
     state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
-    test_accuracy = float(state.pop("test_accuracy"))
+    tested, validated = (float(state.pop(name)) for name in ("test_accuracy", "val_accuracy"))
     model.load_state_dict(state)
-    return model.eval(), test_accuracy
+    return Trained(model.eval(), tested, validated, weights_hash(model))
+
+
+def trained_model(architecture: str, graph: Any, *, seed: int, **settings: Any) -> tuple[Any, float]:
+    """Return the model of `trained`, which takes the same arguments, and its test accuracy."""
+    made = trained(architecture, graph, seed=seed, **settings)
+    return made.model, made.test_accuracy

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -55,7 +57,7 @@ def test_a_model_equals_a_plain_stack_of_its_convolution(conv, num_layers, graph
     model = gnn(conv=conv, num_layers=num_layers, act="tanh")
     states, _ = hidden_states(model, graph.x, graph.edge_index)
     h, widths = graph.x, [5] + [8] * (num_layers - 1) + [3]
-    for k, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for k, (i, o) in enumerate(itertools.pairwise(widths)):
         plain, ours = PLAIN[conv](i, o).double(), model.layers[k].conv
         plain.load_state_dict(dict(zip(plain.state_dict(), ours.state_dict().values(), strict=True)))
         h = plain(h) if isinstance(plain, nn.Linear) else plain(h, graph.edge_index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metamerlib.graphs.edges import among, both_directions, pair_keys
+from metamerlib.graphs.edges import both_directions
 from metamerlib.search.edges.messages import Metric
 from metamerlib.search.edges.moves import (
     Moves,
@@ -25,7 +26,7 @@ from metamerlib.search.edges.swaps import (
     PROBES,
     REFRESH,
     EdgeSwaps,
-    accept,
+    accepted,
     degrees_of,
     draw,
     metrics_of,
@@ -73,28 +74,28 @@ class EdgeRetreat:
 
     def iterate(self, problem: StructureProblem) -> Iterator[tuple[Callable[[], Tensor], float]]:
         """Yield each set of edges ``[2, |E|]`` with its loss; the start with its own until the limit is met."""
-        if problem.highest >= problem.reference.size(1):
+        if problem.limits.highest >= len(problem.limits.reference):
             raise ValueError(
                 "retreat leaves the reference, which without a limit is its own metamer; pass max_overlap below 1"
             )
         generator = torch.Generator().manual_seed(self.seed)
-        pairs, step, before = problem.reference.clone(), 0, problem.look(problem.start).loss
+        pairs, step, before = problem.limits.reference.pairs.clone(), 0, problem.look(problem.start).loss
         price = self.price * float(problem.target.activation.square().sum(1).mean())
         metrics: list[Metric] = []
-        held = [problem.reference.size(1)]
-        while held[-1] > problem.highest:
+        held = [len(problem.limits.reference)]
+        while held[-1] > problem.limits.highest:
             yield problem.start.clone, before
             probes = PROBES if step % REFRESH == 0 else 0
             look = problem.look_closely(pairs, probes, generator)
             degree = degrees_of(pairs, problem).to(problem.target.activation.dtype)
-            metrics = metrics_of(look, degree, self.rank) if probes else metrics
+            metrics = metrics_of(look, degree, self.rank) if probes and math.isfinite(look.objective) else metrics
             if len(metrics) != len(look.calls):
                 metrics = []
             shift = self.degrees == "free" and step % 2 == 0
-            pairs = accept(
+            pairs = accepted(
                 problem, pairs, look, self._propose(problem, pairs, look, metrics, degree, shift, price, generator)
             )
-            held, step = [*held, int(_old(problem, pairs).sum())], step + 1
+            held, step = [*held, problem.limits.held(pairs)], step + 1
             slow = step % 2 == 0 and held[-3] - held[-1] < self.few * held[-1]
             if slow or step > LONGEST * self.steps:
                 price *= self.rise
@@ -113,7 +114,7 @@ class EdgeRetreat:
         generator: torch.Generator,
     ) -> Moves:
         """Find for edges that are to leave an exchange that costs little, and keep those that can be made together."""
-        old = _old(problem, pairs)
+        old = problem.limits.reference.holds(pairs)
         pool, size = old.nonzero().reshape(-1), pairs.size(1)
         slots = pool[draw(len(pool), self.rows, generator).to(pool.device)]
         rows = turn(pairs[:, slots], generator)
@@ -143,8 +144,3 @@ class EdgeRetreat:
         else:
             moves = switches(slots[row], rows[:, row], others[column], columns[:, column], cost, worth)
         return within(problem, pairs, disjoint(possible(problem, pairs, moves), problem.num_nodes))
-
-
-def _old(problem: StructureProblem, pairs: Tensor) -> Tensor:
-    """Say which edges are the reference's ``[|E|]``."""
-    return among(pair_keys(pairs, problem.num_nodes), problem.known)
