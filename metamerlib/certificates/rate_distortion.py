@@ -1,9 +1,9 @@
-"""Counting estimate: how well the best of all admissible inputs can be expected to match.
+"""Counting estimate: how well the best of all admissible inputs can be expected to match a given target.
 
 A heuristic, not a bound. There are :math:`2^R` admissible inputs; if their activations were independent draws
-of one Gaussian, the best of them would miss another draw by a distance that the theory of random codes gives
-exactly in the limit of many dimensions. Far fewer bits than the match needs mean that metamers far from the
-reference should not exist; that there are enough does not mean that a search finds them.
+of one Gaussian, the best of them would miss the target by a distance that the theory of random codes gives
+exactly in the limit of many dimensions. The target is taken as it is: real graphs are no typical draws, and lie
+farther from the mean of random inputs than these do. The estimate can excuse a search; what exists, it cannot say.
 """
 
 from __future__ import annotations
@@ -28,42 +28,48 @@ _HALVINGS = 200
 
 
 class Spectrum(NamedTuple):
-    """Variances of the activations over admissible inputs, along their principal axes.
+    """How the activations of random admissible inputs scatter, and how far from their mean the target lies.
 
     Attributes:
-        values: Variances ``[m]``.
-        weights: Number of axes that each stands for ``[m]``.
+        values: Variances along principal axes ``[m]``.
+        weights: Number of axes that each stands for ``[m]``; 0 where an entry holds a deviation only.
+        deviations: Squared deviation of the target from the mean, summed over these axes ``[m]``.
         norm: Squared norm of the target activation.
     """
 
     values: Tensor
     weights: Tensor
+    deviations: Tensor
     norm: float
 
 
 def expected_loss(bits: float, spectrum: Spectrum) -> float:
     r"""Estimate the least :math:`L_{act}` among :math:`2^R` random inputs.
 
-    Source and codebook are both :math:`N(0, \mathrm{diag}(\lambda))`. With the Lagrange multiplier s,
+    The code is :math:`N(0, \mathrm{diag}(\lambda))`, the target a point with squared deviations :math:`\delta_j^2`.
+    By Cramér's theorem with the multiplier s,
 
     .. math::
-        R = \sum_j \tfrac12 \ln(1 + 2 s \lambda_j) - \frac{s \lambda_j}{(1 + 2 s \lambda_j)^2}, \quad
-        D = \sum_j \frac{\lambda_j}{1 + 2 s \lambda_j} + \frac{\lambda_j}{(1 + 2 s \lambda_j)^2}
+        R = \sum_j \tfrac12 \ln(1 + 2 s \lambda_j) - \frac{s \lambda_j}{1 + 2 s \lambda_j}
+            + \frac{2 s^2 \lambda_j \delta_j^2}{(1 + 2 s \lambda_j)^2}, \quad
+        D = \sum_j \frac{\lambda_j}{1 + 2 s \lambda_j} + \frac{\delta_j^2}{(1 + 2 s \lambda_j)^2}
 
-    (in nats), the random-coding exponent of squared error for a Gaussian codebook (Dembo and Kontoyiannis,
-    IEEE Trans. Inf. Theory 48, 2002). No bits give :math:`D = 2 \sum_j \lambda_j`, two independent draws; many
-    bits give the reverse water-filling of Shannon, :math:`D_j = \min(\theta, \lambda_j)` with
-    :math:`\theta = 1 / 2 s`, where equal :math:`\lambda` fall as :math:`2^{-2 R / d}`.
+    (in nats). Where :math:`\delta_j^2 = \lambda_j`, the target is a typical draw, and this is the random-coding
+    exponent of a Gaussian codebook (Dembo and Kontoyiannis, IEEE Trans. Inf. Theory 48, 2002). No bits give the mean
+    loss of one random input, :math:`D = \sum_j \lambda_j + \delta_j^2`. With many bits every axis whose variance is far
+    above :math:`\theta = 1 / 2 s` is left with :math:`\theta`, where equal :math:`\lambda` fall as
+    :math:`2^{-2 R / d}`; one far below is left with :math:`\lambda_j + \delta_j^2`, since a random code does not keep
+    silent there.
 
     Args:
         bits: R, in bits.
-        spectrum: Variances of the activations.
+        spectrum: Variances of the activations, and deviations of the target.
 
     Returns:
         D over the squared norm of the target.
 
     Example:
-        >>> flat = Spectrum(torch.ones(1), torch.tensor([100.0]), norm=100.0)
+        >>> flat = Spectrum(torch.ones(1), torch.tensor([100.0]), torch.tensor([100.0]), norm=100.0)
         >>> [round(expected_loss(bits, flat), 3) for bits in (0, 100, 200)]
         [2.0, 0.256, 0.063]
     """
@@ -74,19 +80,21 @@ def expected_loss(bits: float, spectrum: Spectrum) -> float:
         raise TypeError(f"bits must be a number of at least 0, got {shown(bits)}")
     if not bits >= 0 or bits == math.inf:
         raise ValueError(f"bits must be at least 0, got {bits!r}")
-    kept = spectrum.values > 0
-    values, weights = spectrum.values[kept].double(), spectrum.weights[kept].double()
-    if not len(values):
-        return 0.0
-    low, high = (math.log(x) for x in (1e-12 / values.max().item(), 1e30 / values.max().item()))
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        one = 2 * math.exp(middle) * values
-        rate = (weights * (one.log1p() - one / (1 + one).square()) / 2).sum() / math.log(2)
-        low, high = (middle, high) if rate < bits else (low, middle)
-    one = 2 * math.exp(low) * values if bits else torch.zeros_like(values)
-    distortion = values / (1 + one) + values / (1 + one).square()
-    return float((weights * distortion).sum()) / spectrum.norm
+    values, weights, deviations = (part.double() for part in (spectrum.values, spectrum.weights, spectrum.deviations))
+    largest = float(values.max()) if len(values) else 0.0
+    multiplier = 0.0
+    if bits and largest > 0:
+        low, high = math.log(1e-12 / largest), math.log(1e30 / largest)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            one = 2 * math.exp(middle) * values
+            exponent = weights * (one.log1p() - one / (1 + one)) / 2
+            exponent = exponent + math.exp(middle) * deviations * one / (1 + one).square()
+            low, high = (middle, high) if float(exponent.sum()) / math.log(2) < bits else (low, middle)
+        multiplier = math.exp(low)
+    one = 2 * multiplier * values
+    distortion = weights * values / (1 + one) + deviations / (1 + one).square()
+    return float(distortion.sum()) / spectrum.norm
 
 
 def log2_binomial(n: float, k: float) -> float:
@@ -135,11 +143,12 @@ def activation_spectrum(
     seed: int = 0,
     forward: Forward | None = None,
 ) -> Spectrum:
-    r"""Estimate the variances of the activations when every bit is drawn with its column's frequency.
+    r"""Estimate how the activations scatter when every bit is drawn with its column's frequency.
 
     The model is linearised at the reference, J its Jacobian: the covariance is :math:`J \Sigma J^T` with
-    :math:`\Sigma = diag(p_f (1 - p_f))` in every row. Units that are off at the reference drop out. The spectrum
-    comes by stochastic Lanczos quadrature (Ubaru, Chen and Saad, 2017), one product with the covariance a step.
+    :math:`\Sigma = diag(p_f (1 - p_f))` in every row, and the target deviates by :math:`J (x - p)`. Units that are off
+    at the reference drop out. Both measures over the spectrum, of the axes and of the deviation, come by Lanczos
+    quadrature (Ubaru, Chen and Saad, 2017), one product with the covariance a step.
 
     Args:
         model: Any torch model of graphs.
@@ -157,14 +166,25 @@ def activation_spectrum(
     wide = to_float64(graph)
     probe.model.double()
     h = probe.check(wide).activation
-    covariance = _covariance(probe, wide)
-    parts = [_lanczos(covariance, h, steps, torch.Generator().manual_seed(seed + p)) for p in range(probes)]
-    values, weights = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Spectrum(values.clamp(min=0), weights * h.numel() / probes, float(h.square().sum()))
+    covariance, deviation = _linearised(probe, wide)
+    values, weights, deviations = [], [], []
+    for number in range(probes):
+        generator = torch.Generator().manual_seed(seed + number)
+        start = torch.randn(h.numel(), generator=generator, dtype=h.dtype).to(h.device)
+        nodes, shares = _lanczos(covariance, start, steps)
+        values.append(nodes)
+        weights.append(shares * h.numel() / probes)
+        deviations.append(torch.zeros_like(nodes))
+    if float(deviation.norm()) > 0:
+        nodes, shares = _lanczos(covariance, deviation, steps)
+        values.append(nodes)
+        weights.append(torch.zeros_like(nodes))
+        deviations.append(shares * deviation.square().sum())
+    return Spectrum(torch.cat(values).clamp(min=0), torch.cat(weights), torch.cat(deviations), float(h.square().sum()))
 
 
-def _covariance(probe: Probe, graph: Data) -> Callable[[Tensor], Tensor]:
-    """Return the product of the activations' covariance with a vector ``[rows * d_k]``."""
+def _linearised(probe: Probe, graph: Data) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Return the product of the activations' covariance with a vector ``[rows * d_k]``, and the target's deviation."""
     share = graph.x.mean(0)
     variance = share * (1 - share)
     small = reduced(probe, [graph])
@@ -173,35 +193,35 @@ def _covariance(probe: Probe, graph: Data) -> Callable[[Tensor], Tensor]:
     if small.space is not None:
         table = small.space.basis * small.space.scale
         spread = table.T @ (variance[:, None] * table)
+    apart = x - x.mean(0)
     x = x.requires_grad_()
     h = probe(with_features(graph, x), complete=False).activation
     # The gradient of J^T u by u, at any u, is J.
     u = torch.zeros_like(h, requires_grad=True)
     (pulled,) = torch.autograd.grad(h, x, u, create_graph=True)
 
-    def product(vector: Tensor) -> Tensor:
-        (back,) = torch.autograd.grad(h, x, vector.view_as(h), retain_graph=True)
-        back = back * variance if spread is None else back @ spread
-        (seen,) = torch.autograd.grad(pulled, u, back, retain_graph=True)
+    def pushed(vector: Tensor) -> Tensor:
+        (seen,) = torch.autograd.grad(pulled, u, vector, retain_graph=True)
         return seen.reshape(-1)
 
-    return product
+    def product(vector: Tensor) -> Tensor:
+        (back,) = torch.autograd.grad(h, x, vector.view_as(h), retain_graph=True)
+        return pushed(back * variance if spread is None else back @ spread)
+
+    return product, pushed(apart)
 
 
-def _lanczos(
-    product: Callable[[Tensor], Tensor], like: Tensor, steps: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return nodes and weights of the Gauss quadrature of the spectrum that a random vector sees."""
-    vector = torch.randn(like.numel(), generator=generator, dtype=like.dtype).to(like.device)
+def _lanczos(product: Callable[[Tensor], Tensor], vector: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights, which add up to 1, of the Gauss quadrature of the spectrum that a vector sees."""
     basis = (vector / vector.norm())[None]
     diagonal, beside = [], []
-    for step in range(min(steps, like.numel())):
+    for step in range(min(steps, vector.numel())):
         following = product(basis[step])
         diagonal.append(following @ basis[step])
         for _ in range(2):
             following = following - basis.T @ (basis @ following)
         length = following.norm()
-        if step + 1 == min(steps, like.numel()) or length <= 1e-12 * max(diagonal).abs():
+        if step + 1 == min(steps, vector.numel()) or length <= 1e-12 * max(diagonal).abs():
             break
         beside.append(length)
         basis = torch.cat([basis, (following / length)[None]])

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "nullspace": ["nullspace_metamer"],
-        "switching": ["Switchability", "switch_metamer", "switchable"],
+        "switching": ["Switchability", "each_switch", "switch_metamer", "switchable"],
         "lifts": ["double", "two_lift"],
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,6 +102,40 @@ def switchable(graph: Data, rounds: int | None = None, *, degrees: bool = False)
         node_mask=torch.from_numpy(nodes).to(graph.edge_index.device),
         edge_mask=torch.from_numpy(can).to(graph.edge_index.device),
     )  # fmt: skip
+
+
+def each_switch(graph: Data, rounds: int | None = None, *, degrees: bool = False) -> Iterator[tuple[Tensor, Data]]:
+    """Make every admissible switch of a small graph, one at a time.
+
+    Args:
+        graph: simple undirected graph, both directions of every edge stored.
+        rounds: see :func:`switch_metamer`.
+        degrees: see :func:`switch_metamer`.
+
+    Yields:
+        The directed edges that go ``[4]``, as places in the graph's order, and the switched graph.
+
+    Raises:
+        ValueError: if the graph is not simple and undirected, or has more pairs of like edges than can be looked at.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> len(list(each_switch(ml.load_graph("decalin"))))
+        12
+    """
+    slots, _ = slots_of(graph, rounds, degrees)
+    if len(slots.size) and slots.size.max() > largest_searched(slots):
+        raise ValueError(f"{slots.size.max()} directed edges look alike, whose pairs are too many; use switchable")
+    for one, other in small_pairs(slots):
+        for e, f in zip(one, other, strict=True):
+            gone = np.array([e, f, slots.reverse[e], slots.reverse[f]])
+            if gone[:2].min() > gone[2:].min():  # the reversed slots make the same switch
+                continue
+            fresh = replace(slots, source=slots.source.copy(), target=slots.target.copy())
+            after = _switched(fresh, np.array([e]), np.array([f]))
+            result = copy.copy(graph)
+            result.edge_index = torch.from_numpy(np.stack([after.source, after.target])).to(graph.edge_index.device)
+            yield torch.from_numpy(gone), sort_edges(result)
 
 
 def switch_metamer(

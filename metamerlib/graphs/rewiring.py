@@ -98,6 +98,48 @@ def random_edges(reference: Tensor, num_nodes: int, fresh: int, overlap: int, ge
     return torch.cat([kept, drawn], dim=1)
 
 
+def mixed_edges(reference: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a graph uniformly among those with as many edges within and between any two classes (Holland et al., 1983).
+
+    Args:
+        reference: Undirected edges ``[2, |E|]``.
+        classes: Class of every node ``[N]``, integers from 0.
+        generator: Source of randomness.
+
+    Example:
+        >>> reference, classes = torch.tensor([[0, 2], [1, 3]]), torch.tensor([0, 0, 1, 1])
+        >>> mixed_edges(reference, classes, torch.Generator()).tolist()
+        [[0, 2], [1, 3]]
+    """
+    counts = class_mixing(reference, classes)
+    members = [(classes == c).nonzero().reshape(-1) for c in range(len(counts))]
+    drawn = []
+    for one, other in counts.nonzero().tolist():
+        wanted, keys = int(counts[one, other]), reference.new_empty(0)
+        while keys.numel() < wanted:
+            # Half of the block at most is wanted of a sparse graph; a dense one only takes more rounds.
+            ends = [
+                members[c][torch.randint(len(members[c]), (2 * wanted + 8,), generator=generator).to(reference.device)]
+                for c in (one, other)
+            ]
+            fresh = pair_keys((ends[0], ends[1]), classes.numel())[ends[0] != ends[1]]
+            keys = _first_ones(torch.cat([keys, fresh]))
+        drawn.append(keys[:wanted])
+    keys = torch.cat(drawn) if drawn else reference.new_empty(0)
+    return torch.stack([keys // classes.numel(), keys % classes.numel()])
+
+
+def class_mixing(pairs: Tensor, classes: Tensor) -> Tensor:
+    """Count the edges ``[2, |E|]`` within and between classes, in the upper triangle of a matrix ``[C, C]``.
+
+    >>> class_mixing(torch.tensor([[0, 0], [1, 2]]), torch.tensor([0, 0, 1])).tolist()
+    [[1, 1], [0, 0]]
+    """
+    ends = classes[pairs].sort(dim=0).values
+    number = int(classes.max()) + 1
+    return torch.bincount(ends[0] * number + ends[1], minlength=number**2).view(number, number)
+
+
 def switched_edges(reference: Tensor, num_nodes: int, lowest: int, highest: int, generator: torch.Generator) -> Tensor:
     """Draw a graph with the reference's degrees by random double-edge switches (configuration model).
 

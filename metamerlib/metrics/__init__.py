@@ -27,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "retrieval_rank",
             "tfidf_cosine",
         ],
-        "isomorphism": ["are_isomorphic"],
+        "isomorphism": ["are_isomorphic", "only_renamed"],
         "matching": [
             "activation_loss",
             "chance_agreement",

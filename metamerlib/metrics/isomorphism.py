@@ -8,7 +8,14 @@ from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.graphs.refinement import combine_classes, refine, row_classes
+from metamerlib.graphs.refinement import (
+    combine_classes,
+    counted_attributes,
+    edge_classes,
+    initial_colours,
+    refine,
+    row_classes,
+)
 from metamerlib.metrics.cycles import cycle_counts
 from metamerlib.metrics.structure import adjacency, check_colours
 from metamerlib.plain import as_count
@@ -71,6 +78,54 @@ def are_isomorphic(
         nodes = (colours == shared.argmin()).nonzero().flatten()
         open_ += [_paired(colours, nodes[0], node) for node in nodes[nodes >= size]]
     return False
+
+
+def only_renamed(graph: Data, other: Data, *, max_refinements: int | None = None) -> bool | None:
+    """Decide whether two graphs are the same up to the names of the nodes, with all that nodes and edges carry.
+
+    Every edge becomes a node between its ends, whose colour are the edge's attributes.
+
+    Args:
+        graph: a simple undirected graph, both directions of every edge stored.
+        other: another one.
+        max_refinements: as in :func:`are_isomorphic`.
+
+    Returns:
+        True, False, or None where the search ended without an answer.
+
+    >>> import torch
+    >>> ends = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    >>> one, other = (Data(x=torch.tensor(x)[:, None], edge_index=ends) for x in ([0, 1, 1], [1, 1, 0]))
+    >>> only_renamed(one, other), only_renamed(one, Data(x=torch.tensor([[1], [0], [1]]), edge_index=ends))
+    (True, False)
+    """
+    if graph.num_nodes != other.num_nodes or graph.num_edges != other.num_edges:
+        return False
+    both = _side_by_side(graph, other)
+    nodes, size = initial_colours(both), int(graph.num_nodes or 0)
+    classes = edge_classes(both)
+    classes = torch.zeros_like(both.edge_index[0]) if classes is None else classes
+    halves = []
+    for part in (0, 1):
+        mine = (both.edge_index[0] >= size) == bool(part)
+        ends, kinds = both.edge_index[:, mine] - part * size, classes[mine]
+        forward = ends[0] < ends[1]
+        between = size + torch.arange(int(forward.sum()))
+        pairs = torch.cat([torch.stack([ends[0][forward], between]), torch.stack([ends[1][forward], between])], dim=1)
+        whole = Data(edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), num_nodes=size + len(between))
+        labels = torch.cat([nodes[part * size : (part + 1) * size], int(nodes.max()) + 1 + kinds[forward]])
+        halves.append((whole, labels))
+    (one, first), (two, second) = halves
+    return are_isomorphic(one, two, labels=(first, second), max_refinements=max_refinements)
+
+
+def _side_by_side(graph: Data, other: Data) -> Data:
+    """Put two graphs into one, with what nodes and edges carry, but without classes and masks."""
+    size = int(graph.num_nodes or 0)
+    both = Data(num_nodes=2 * size, edge_index=torch.cat([graph.edge_index, other.edge_index + size], dim=1))
+    for name in (name for names in counted_attributes(graph) for name in names):
+        both[name] = torch.cat([graph[name], other[name]])
+    return both
 
 
 def _invariants(graph: Data, matrix: sparse.csr_array) -> Tensor:

@@ -79,8 +79,8 @@ def find_metamer(
         ones: Where the number of ones is kept, graph or node; for binary features.
         solver: lbfgs (fast: row-space coordinates, one-sided residual, graduated leak where it stalls), adam
             (as in the paper: all features, plain residual), auto (lbfgs), or a solver object. For binary
-            features: swaps (fast, auto) or ste (as in the paper). For edges: swaps (auto, O(E) memory), ste (dense),
-            or prbcd (of PyTorch Geometric).
+            features: swaps (fast, auto) or ste (as in the paper). For edges: swaps (auto, O(E) memory), retreat (walks
+            away from the reference and needs max_overlap), ste (dense), or prbcd (of PyTorch Geometric).
         slope: Gradient of dead ReLU units in place of zero, for models whose pre-activation is out of reach;
             needs adam, since it is not the gradient of a function.
         forward: Replaces the call, which hands the model what its forward names and the graph holds, by

@@ -12,7 +12,7 @@ from torch_geometric.nn import RGCNConv
 import metamerlib as ml
 from metamerlib.exact import slots, switching
 from metamerlib.exact.lifts import double
-from metamerlib.exact.switching import switchable
+from metamerlib.exact.switching import each_switch, switchable
 from metamerlib.graphs.refinement import edge_classes, initial_colours, refine
 from tests.helpers.exact import (
     ALL,
@@ -180,6 +180,23 @@ def test_degrees_let_one_round_fewer_do():
     assert with_degrees.switches > without.switches
     other = ml.switch_metamer(graph, 1, degrees=True)
     assert max(errors(model_of("gcn", 2, num_layers=2), graph, other)) < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_switch_is_made_once(seed):
+    graph = random_graph(seed, 12, 16, 2)
+    found = list(each_switch(graph, 1))
+    assert len(found) == switchable(graph, 1).switches == len(brute_force(graph, 1))
+    assert len({frozenset(edge_set(other)) for _, other in found}) == len(found)
+    for gone, other in found:
+        check_simple(other, graph)
+        lost = edge_set(graph) - edge_set(other)
+        assert len(lost) == 2 and {tuple(sorted(e)) for e in graph.edge_index[:, gone].T.tolist()} == lost
+
+
+def test_too_many_like_edges_are_refused():
+    with pytest.raises(ValueError, match="use switchable"):
+        next(each_switch(to_data(nx.cycle_graph(3000))))
 
 
 def test_chains_leave_fewer_edges_in_common():

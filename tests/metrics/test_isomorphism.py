@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 
 import metamerlib as ml
 from metamerlib.exact.lifts import double, two_lift
-from metamerlib.metrics.isomorphism import are_isomorphic
+from metamerlib.metrics.isomorphism import are_isomorphic, only_renamed
 from tests.helpers.exact import plain, to_data
 
 
@@ -74,3 +74,29 @@ def test_labels_have_to_be_kept():
 def test_agrees_with_networkx(seed, nodes, edges):
     one, other = (nx.gnm_random_graph(nodes, edges, seed=seed + i) for i in (0, 1))
     assert are_isomorphic(to_data(one), to_data(other)) is nx.is_isomorphic(one, other)
+
+
+def coloured(graph, x, kinds=None):
+    data = Data(x=torch.tensor(x)[:, None], edge_index=to_data(graph).edge_index)
+    if kinds is not None:
+        ends = [tuple(sorted(edge)) for edge in data.edge_index.T.tolist()]
+        data.edge_attr = torch.tensor([kinds[edge] for edge in ends])
+    return data
+
+
+def test_renaming_keeps_what_nodes_and_edges_carry():
+    path = nx.path_graph(4)
+    one = coloured(path, [0, 1, 2, 3], {(0, 1): 1, (1, 2): 2, (2, 3): 3})
+    order = torch.tensor([2, 0, 3, 1])
+    other = Data(x=one.x[order.argsort()], edge_index=order[one.edge_index], edge_attr=one.edge_attr, y=torch.arange(4))
+    assert only_renamed(one, other) is True and are_isomorphic(one, other)
+    for x, kinds in (([0, 1, 3, 2], (1, 2, 3)), ([0, 1, 2, 3], (3, 2, 1))):
+        changed = coloured(path, x, dict(zip(path.edges, kinds, strict=True)))
+        assert are_isomorphic(one, changed) and only_renamed(one, changed) is False
+
+
+def test_crossing_a_bridge_renames_and_crossing_a_cycle_does_not():
+    tree, ring = to_data(nx.random_labeled_tree(12, seed=0)), to_data(nx.cycle_graph(5))
+    assert only_renamed(double(tree), two_lift(tree, 0.5, seed=1)) is True
+    assert only_renamed(double(ring), two_lift(ring, 1.0)) is False
+    assert only_renamed(ring, tree) is False

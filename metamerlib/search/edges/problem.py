@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -70,6 +70,10 @@ class StructureProblem:
     def num_nodes(self) -> int:
         """Number of nodes N."""
         return int(self.graph.x.size(0))
+
+    def beginning(self, pairs: Tensor) -> StructureProblem:
+        """Return the same problem with another start ``[2, |E|]``."""
+        return replace(self, start=pairs)
 
     def relaxed(self) -> Relaxed:
         """Return the layer as a function of real edge weights."""

@@ -25,6 +25,7 @@ from metamerlib.search.edges.limits import (
 from metamerlib.search.edges.prbcd import PRBCD
 from metamerlib.search.edges.problem import structure_problem
 from metamerlib.search.edges.refresh import Refresh, check_refresh, held_attributes, refreshed
+from metamerlib.search.edges.retreat import EdgeRetreat
 from metamerlib.search.edges.starts import edge_start
 from metamerlib.search.edges.ste import EdgeSTE
 from metamerlib.search.edges.swaps import EdgeSwaps
@@ -32,7 +33,7 @@ from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request, best_restart
 
 MAX_STEPS = 2000
-NAMES = ("swaps", "ste", "prbcd")
+NAMES = ("swaps", "retreat", "ste", "prbcd")
 
 
 def check(request: Request, graph: Data) -> None:
@@ -92,7 +93,8 @@ def _solver(wanted: str | DiscreteSolver, start: Any, steps: int, seed: int) -> 
         return EdgeSTE(steps=steps, seed=seed)
     if wanted == "prbcd":
         return PRBCD(steps=steps, seed=seed)
-    return EdgeSwaps(steps=steps, degrees="keep" if start == "configuration" else "free", seed=seed)
+    solver = EdgeRetreat if wanted == "retreat" else EdgeSwaps
+    return solver(steps=steps, degrees="keep" if start == "configuration" else "free", seed=seed)
 
 
 def _result(graph: Data, pairs: Tensor, refresh: Refresh | None) -> Data:

@@ -78,9 +78,9 @@ class EdgeSwaps(Schedule):
             look = problem.look_closely(pairs, probes, generator)
             yield pairs.clone, look.loss
             heat = unit * self.temperature(step)
-            degree = _degree(pairs, problem).to(problem.target.activation.dtype)
+            degree = degrees_of(pairs, problem).to(problem.target.activation.dtype)
             if probes and math.isfinite(look.objective):
-                metrics = _metrics(look, degree, self.rank)
+                metrics = metrics_of(look, degree, self.rank)
             if len(metrics) != len(look.calls):
                 metrics = []
             near = heat == 0 and bool(metrics) and _few_nodes_left(look, self.close)
@@ -88,7 +88,7 @@ class EdgeSwaps(Schedule):
             if after is pairs:
                 shift = self.degrees == "free" and step % 2 == 0
                 moves = self._propose(problem, pairs, look, metrics, degree, shift, heat, generator)
-                after = _accept(problem, pairs, look, moves)
+                after = accepted(problem, pairs, look, moves)
             pairs, step = after, step + 1
 
     def _propose(
@@ -104,11 +104,11 @@ class EdgeSwaps(Schedule):
     ) -> Moves:
         """Draw a block of exchanges and keep those that look acceptable and can be made together."""
         device, size = pairs.device, pairs.size(1)
-        slots = _draw(size, self.rows, generator).to(device)
-        rows = _turn(pairs[:, slots], generator)
+        slots = draw(size, self.rows, generator).to(device)
+        rows = turn(pairs[:, slots], generator)
         seen = influence(look.calls, metrics, degree, both_directions(pairs), shift=shift) if metrics else None
-        others = _draw(problem.num_nodes if shift else size, self.columns, generator).to(device)
-        columns = others if shift else _turn(pairs[:, others], generator)
+        others = draw(problem.num_nodes if shift else size, self.columns, generator).to(device)
+        columns = others if shift else turn(pairs[:, others], generator)
         threshold = -torch.rand(rows.size(1), generator=generator).log().to(device) * heat
         row, column, score = _match(seen, rows, columns, threshold, generator)
         chosen, threshold = (slots[row], rows[:, row]), threshold[row]
@@ -116,8 +116,8 @@ class EdgeSwaps(Schedule):
             moves = rewirings(*chosen, columns[column], score, threshold)
         else:
             moves = switches(*chosen, others[column], columns[:, column], score, threshold)
-        moves = _possible(problem, pairs, moves)
-        return _within(problem, pairs, disjoint(moves, problem.num_nodes))
+        moves = possible(problem, pairs, moves)
+        return within(problem, pairs, disjoint(moves, problem.num_nodes))
 
     def _finish(
         self, problem: StructureProblem, pairs: Tensor, look: Look, metrics: list[Metric], degree: Tensor
@@ -133,9 +133,9 @@ class EdgeSwaps(Schedule):
         row, column = best // columns.size(1), best % columns.size(1)
         others = slots.repeat(2)[column]
         moves = switches(slots[row], rows[:, row], others, columns[:, column], score, torch.zeros_like(score))
-        moves, least, found = _possible(problem, pairs, moves), look.objective, pairs
+        moves, least, found = possible(problem, pairs, moves), look.objective, pairs
         for place in range(min(len(moves), FINAL_LOOKS)):
-            after = _within(problem, pairs, moves.take(torch.tensor([place]))).apply(pairs)
+            after = within(problem, pairs, moves.take(torch.tensor([place]))).apply(pairs)
             objective = problem.look(after).objective
             if objective < least:
                 least, found = objective, after
@@ -151,30 +151,32 @@ def _few_nodes_left(look: Look, share: float) -> bool:
     return float(largest.sum()) >= 0.9 * look.objective > 0
 
 
-def _possible(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
+def possible(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
     """Leave out moves that would make a loop, or an edge that is there or must not come back."""
     present, forbidden = EdgeSet(pairs, problem.num_nodes).keys, problem.limits.forbidden
     return moves.take(admissible(moves, problem.num_nodes, present, forbidden).nonzero().reshape(-1))
 
 
-def _metrics(look: Look, degree: Tensor, rank: int) -> list[Metric]:
+def metrics_of(look: Look, degree: Tensor, rank: int) -> list[Metric]:
+    """Return a metric for each propagation that was probed."""
     return [
         metric_of(call, probes, call.right(degree), rank) for call, probes in zip(look.calls, look.probes, strict=True)
     ]
 
 
-def _degree(pairs: Tensor, problem: StructureProblem) -> Tensor:
+def degrees_of(pairs: Tensor, problem: StructureProblem) -> Tensor:
+    """Return the degree of every node ``[N]``."""
     return torch.bincount(pairs.reshape(-1), minlength=problem.num_nodes)
 
 
-def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
+def draw(size: int, count: int, generator: torch.Generator) -> Tensor:
     """Draw different numbers below ``size``, all of them if there are not more."""
     if size <= 8 * count:
         return torch.randperm(size, generator=generator)[:count]
     return torch.randint(size, (count,), generator=generator).unique()
 
 
-def _turn(edges: Tensor, generator: torch.Generator) -> Tensor:
+def turn(edges: Tensor, generator: torch.Generator) -> Tensor:
     """Give each edge ``[2, n]`` a random direction."""
     flip = (torch.rand(edges.size(1), generator=generator) < 0.5).to(edges.device)
     return torch.where(flip, edges.flip(0), edges)
@@ -197,7 +199,7 @@ def _match(
     return row, column[row], score[row, column[row]]
 
 
-def _within(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
+def within(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
     """Drop moves that would bring the overlap with the reference out of its limits, whichever others stay."""
     limits = problem.limits
     if limits.hold_by_themselves:
@@ -210,7 +212,7 @@ def _within(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
     return moves.take(limits.room(int(old.sum()), gain).nonzero().reshape(-1))
 
 
-def _accept(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) -> Tensor:
+def accepted(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) -> Tensor:
     """Make the moves whose true change is below their thresholds; fewer and fewer until the loss agrees."""
     if not len(moves):
         return pairs

@@ -4,7 +4,7 @@ import torch
 from metamerlib.graphs.edges import both_directions, pair_keys
 from metamerlib.search.discrete_loop import solve_discrete
 from metamerlib.search.edges.moves import admissible, disjoint, influence, score_rewirings, score_switches
-from metamerlib.search.edges.swaps import EdgeSwaps, _metrics
+from metamerlib.search.edges.swaps import EdgeSwaps, metrics_of
 from tests.helpers.edges import random_graph
 from tests.search.edges.test_messages import problem_of
 from tests.search.edges.test_relaxation import CONVOLUTIONS
@@ -14,7 +14,7 @@ def influences(problem, shift):
     look = problem.look_closely(problem.start, 8, torch.Generator().manual_seed(0))
     degree = torch.bincount(problem.start.reshape(-1), minlength=14).double()
     edges = both_directions(problem.start)
-    metrics = _metrics(look, degree, 64)
+    metrics = metrics_of(look, degree, 64)
     return influence(look.calls, metrics, degree, edges, shift=shift), look
 
 
@@ -36,7 +36,7 @@ def test_scores_foretell_the_change_of_the_objective(conv, shift):
     _, look = influences(problem, shift)
     generator, solver = torch.Generator().manual_seed(3), EdgeSwaps(rank=64)
     degree = torch.bincount(problem.start.reshape(-1), minlength=14).double()
-    metrics = _metrics(problem.look_closely(problem.start, 8, torch.Generator().manual_seed(0)), degree, 64)
+    metrics = metrics_of(problem.look_closely(problem.start, 8, torch.Generator().manual_seed(0)), degree, 64)
     foretold, truth = [], []
     for _ in range(12):
         moves = solver._propose(problem, problem.start, look, metrics, degree, shift, 1e3, generator)
@@ -83,7 +83,7 @@ def test_exact_attribution_adds_up():
     problem = problem_of("sage", layer=1)
     look = problem.look_closely(problem.start, 4, torch.Generator().manual_seed(0))
     degree = torch.bincount(problem.start.reshape(-1), minlength=14).double()
-    metrics = _metrics(look, degree, 8)
+    metrics = metrics_of(look, degree, 8)
     solver, generator = EdgeSwaps(), torch.Generator().manual_seed(1)
     moves = solver._propose(problem, problem.start, look, metrics, degree, False, 1e3, generator)
     together = problem.look(moves.apply(problem.start))
@@ -97,7 +97,7 @@ def test_moves_are_admissible_and_apart():
     look = problem.look_closely(problem.start, 4, torch.Generator().manual_seed(0))
     degree = torch.bincount(problem.start.reshape(-1), minlength=14).double()
     moves = EdgeSwaps()._propose(
-        problem, problem.start, look, _metrics(look, degree, 8), degree, False, 1e3, torch.Generator().manual_seed(0)
+        problem, problem.start, look, metrics_of(look, degree, 8), degree, False, 1e3, torch.Generator().manual_seed(0)
     )
     present = pair_keys(problem.start, 14).sort().values
     assert admissible(moves, 14, present, present[:0]).all()
