@@ -24,7 +24,9 @@ from .manifold import several_metamers as several_metamers
 from .manifold import tangent_basis as tangent_basis
 from .manifold import walk as walk
 from .metrics import compare as compare
+from .metrics import transfer as transfer
 from .models import GNN as GNN
+from .models import hetero as hetero
 from .models import train as train
 from .probing import Probe as Probe
 from .report import figures as figures

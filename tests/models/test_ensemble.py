@@ -1,0 +1,59 @@
+import pytest
+import torch
+from torch import nn
+
+import metamerlib as ml
+from metamerlib.metrics.matching import activation_loss
+from metamerlib.models import Ensemble
+from tests.helpers.metamers import gnn
+
+
+def members():
+    models = [gnn(conv=conv) for conv in ("gcn", "sage", "cheb")]
+    for scale, model in zip((1, 10, 100), models, strict=True):
+        model.layers[1].conv.bias.data.mul_(scale) if hasattr(model.layers[1].conv, "bias") else None
+    return models
+
+
+def test_its_loss_is_the_mean_of_the_models_losses(graph):
+    models, other = members(), graph.clone()
+    other.x = graph.x.roll(1, 0)
+    whole = Ensemble(models, graph)
+    each = [activation_loss(m(other.x, other.edge_index), m(graph.x, graph.edge_index)) for m in models]
+    assert activation_loss(whole(other), whole(graph)) == pytest.approx(sum(each) / 3)
+
+
+def test_a_metamer_of_all_is_one_of_each(graph):
+    models = members()
+    whole = Ensemble(models, graph)
+    metamer = ml.find_metamer(whole, graph, layer=whole, rtol=1e-8)
+    assert metamer.status == "converged"
+    for model in models:
+        own = activation_loss(model(metamer.graph.x, graph.edge_index), model(graph.x, graph.edge_index))
+        assert own <= 3e-8
+
+
+def test_its_null_space_is_the_one_they_share(graph):
+    models = [gnn(), gnn(conv="sage", hidden_channels=4)]
+    whole = Ensemble(models, graph)
+    trivial = ml.nullspace_metamer(whole, graph)
+    assert trivial.settings["row_space"] == 8 + 2 * 4
+    for model in models:
+        assert torch.allclose(model(trivial.graph.x, graph.edge_index), model(graph.x, graph.edge_index))
+
+
+@pytest.mark.parametrize(
+    "models, message",
+    [([], "one model at least"), ([nn.Identity()], "gives no table of scores")],
+)
+def test_what_cannot_be_put_together_is_refused(graph, models, message):
+    with pytest.raises(ValueError, match=message):
+        Ensemble(models, graph)
+
+
+def test_a_model_of_zeros_is_refused(graph):
+    silent = gnn()
+    for parameter in silent.parameters():
+        nn.init.zeros_(parameter)
+    with pytest.raises(ValueError, match="norms of the models' scores"):
+        Ensemble([gnn(), silent], graph)
