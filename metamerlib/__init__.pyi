@@ -26,6 +26,7 @@ from .manifold import walk as walk
 from .metrics import compare as compare
 from .metrics import transfer as transfer
 from .models import GNN as GNN
+from .models import hetero as hetero
 from .models import train as train
 from .probing import Probe as Probe
 from .report import figures as figures

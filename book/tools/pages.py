@@ -72,6 +72,9 @@ def stage(book: Book) -> None:
     for folder in book.public:
         if folder.is_dir():
             shutil.copytree(folder, public, dirs_exist_ok=True, ignore=LEFT_OUT)
+    claims = ROOT / "results" / "claims.json"
+    if claims.is_file():
+        shutil.copy(claims, public)
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     config["html"]["announcement"] = book.banner
     (book.tree / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf8")

@@ -9,11 +9,13 @@ from torch import nn
 from torch_geometric.data import Data
 
 from metamerlib.certificates.rate_distortion import Spectrum, log2_binomial
+from metamerlib.checks import check_graph, check_module
 from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_flag, as_integer, as_seed
 from metamerlib.probing.probe import Probe
-from metamerlib.search.edges.limits import edge_bounds
+from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.starts import edge_start
 
 
@@ -37,6 +39,7 @@ def edge_bits(graph: Data, *, degrees: bool = False) -> float:
         >>> round(edge_bits(ml.load_graph("karate")))
         322
     """
+    as_flag("degrees", degrees)
     pairs, num_nodes = undirected_pairs(graph), int(graph.num_nodes)
     size = pairs.size(1)
     if not degrees:
@@ -80,16 +83,19 @@ def edge_spectrum(
         >>> 0 < expected_loss(edge_bits(graph), spectrum) < expected_loss(0, spectrum)
         True
     """
-    if draws < 2:
+    if as_integer("draws", draws) < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
-    probe = Probe(model, layer, forward=forward)
+    check_module(model)
+    check_graph(graph)
+    as_flag("degrees", degrees)
+    seed = as_seed(seed)
+    probe = Probe.fitting(model, layer, graph, forward=forward)
     norm = float(probe.check(graph).activation.double().square().sum())
-    size, num_nodes = undirected_pairs(graph).size(1), int(graph.x.size(0))
-    bounds = edge_bounds(size, num_nodes * (num_nodes - 1) // 2, None, None)
+    bounds = EdgeLimits.of(graph)
     name = "configuration" if degrees else "erdos-renyi"
     seen = []
     for draw in range(draws):
-        pairs = edge_start(graph, name, bounds, None, seed + draw)
+        pairs = edge_start(name, bounds, None, seed + draw)
         with torch.no_grad():
             seen.append(probe(with_edges(graph, both_directions(pairs)), complete=False).activation.double())
     stacked = torch.stack(seen)

@@ -1,10 +1,16 @@
-"""Sets of undirected edges: keys, membership, and random ones."""
+"""Sets of undirected edges: pairs, keys and membership."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+
+from metamerlib.checks import check_structure
+from metamerlib.plain import shown
 
 
 def undirected_pairs(graph: Data) -> Tensor:
@@ -21,8 +27,8 @@ def undirected_pairs(graph: Data) -> Tensor:
         >>> undirected_pairs(path).tolist()
         [[0, 1], [1, 2]]
     """
+    num_nodes = check_structure(graph)
     source, target = graph.edge_index
-    num_nodes = int(graph.num_nodes)
     loops = int((source == target).sum())
     keys = source * num_nodes + target
     forward, backward = (keys[mask].sort().values for mask in (source < target, source > target))
@@ -39,6 +45,8 @@ def undirected_pairs(graph: Data) -> Tensor:
 
 def both_directions(pairs: Tensor) -> Tensor:
     """Return the edge index ``[2, 2 |E|]`` of undirected pairs ``[2, |E|]``."""
+    if not isinstance(pairs, Tensor) or pairs.dim() != 2 or pairs.size(0) != 2:
+        raise ValueError(f"pairs must be a tensor [2, |E|], got {shown(pairs)}")
     return torch.cat([pairs, pairs.flip(0)], dim=1)
 
 
@@ -52,3 +60,44 @@ def among(keys: Tensor, known: Tensor) -> Tensor:
     if not known.numel():
         return torch.zeros_like(keys, dtype=torch.bool)
     return known[torch.searchsorted(known, keys).clamp(max=known.numel() - 1)] == keys
+
+
+@dataclass(frozen=True)
+class EdgeSet:
+    """The undirected edges of a simple graph.
+
+    Attributes:
+        pairs: Edges (low, high) ``[2, |E|]``.
+        num_nodes: N.
+
+    Example:
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+        >>> edges = EdgeSet.of(path)
+        >>> len(edges), edges.most, edges.holds(torch.tensor([[1, 0], [0, 2]])).tolist()
+        (2, 3, [True, False])
+    """
+
+    pairs: Tensor
+    num_nodes: int
+
+    @classmethod
+    def of(cls, graph: Data) -> EdgeSet:
+        """Take the edges of a graph, or raise where it is not simple and undirected; see :func:`undirected_pairs`."""
+        return cls(undirected_pairs(graph), int(graph.x.size(0)))
+
+    def __len__(self) -> int:
+        return self.pairs.size(1)
+
+    @property
+    def most(self) -> int:
+        """Number of pairs of nodes, N (N - 1) / 2."""
+        return self.num_nodes * (self.num_nodes - 1) // 2
+
+    @cached_property
+    def keys(self) -> Tensor:
+        """Sorted keys of the edges ``[|E|]``."""
+        return pair_keys(self.pairs, self.num_nodes).sort().values
+
+    def holds(self, pairs: Tensor) -> Tensor:
+        """Say which pairs ``[2, n]``, in any order of their ends, are edges ``[n]``."""
+        return among(pair_keys(pairs, self.num_nodes), self.keys)

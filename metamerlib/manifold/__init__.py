@@ -2,8 +2,9 @@
 
 Nouns: ``NodeJacobian`` (of one node's activation), ``Constraint`` (the match as an equation), ``Walk``, ``Path``.
 Order of data: ``receptive_field`` and ``subgraphs`` cut the graph, ``jacobians`` differentiate; ``dimension``,
-``volume`` and ``whole_graph`` count; ``constraint`` with ``linearisation`` gives ``tangent``, ``correction`` brings a
-point back, and ``walking``, ``path``, ``farthest`` and ``plane`` move.
+``volume`` and ``whole_graph`` count; ``constraint`` with ``linearisation`` gives ``tangent`` and ``prediction``,
+``correction`` brings a point back, ``relevance`` weighs a direction; ``walking``, ``path``, ``farthest`` (a search of
+``repulsion``) and ``plane`` move.
 A quantity of the local geometry is a file that asks ``jacobians`` or ``constraint``.
 All of it in float64. Imports ``search`` and what lies left of it, not ``exact`` or ``metrics``.
 """
@@ -18,6 +19,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "path": ["join"],
         "monte_carlo": ["sample_log_volume"],
         "plane": ["plane_slice"],
+        "relevance": ["bayes_relevant_share", "tangent_share"],
+        "prediction": ["linear_prediction"],
         "tangent": ["project_to_tangent", "tangent_basis"],
         "volume": ["log_volume_change", "split_linear"],
         "walking": ["walk"],

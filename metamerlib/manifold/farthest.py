@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_positive
-from metamerlib.manifold.constraint import Constraint
-from metamerlib.manifold.correction import LARGEST_CORRECTION, SOLVE, TOLERANCE, constraint_of, correct
-from metamerlib.manifold.linearisation import Linearisation
+from metamerlib.checks import check_graph, check_positive
+from metamerlib.manifold.constraint import check_direction
+from metamerlib.manifold.correction import TOLERANCE, constraint_of
+from metamerlib.manifold.repulsion import Ball, Repulsion
 from metamerlib.models.calling import Forward
-from metamerlib.probing.target import Target
-from metamerlib.search.metamer import Metamer, Outcome, assemble
-
-_SHARPNESS = 30.0
-_SMALLEST_SHARE = 1e-3
-_GAP = 1e-4
-_ROUNDS_TO_SPHERE = 8
+from metamerlib.plain import as_seed
+from metamerlib.search.metamer import Metamer
 
 
 def farthest_metamer(
@@ -33,6 +25,9 @@ def farthest_metamer(
     layer: int | str | nn.Module | None = None,
     nodes: Any = None,
     free_nodes: Any = None,
+    direction: Tensor | None = None,
+    centre: Tensor | None = None,
+    radius: float | None = None,
     max_steps: int = 40,
     tolerance: float = TOLERANCE,
     method: str = "auto",
@@ -50,6 +45,10 @@ def farthest_metamer(
     Each step goes towards the minimum over the ball on the tangent space, which is known in closed form, as far as
     least-norm corrections bring it back (and all the way for a linear model); the search is local.
 
+    With a ``direction`` D it maximises :math:`\langle X', D \rangle` instead: the metamer that goes farthest towards
+    a class, a word, or whatever D stands for. ``centre`` and ``radius`` put another ball,
+    :math:`\|X' - C\|_F \le R`, in the place of the reference's norm; the reference must lie inside.
+
     Args:
         model: Any torch model of graphs; a private copy is converted to float64.
         start: A graph, which is its own reference, or a metamer to begin with.
@@ -60,13 +59,17 @@ def farthest_metamer(
         forward: As for :func:`metamerlib.walk`.
         dtype: As for :func:`metamerlib.walk`.
         device: As for :func:`metamerlib.walk`.
+        direction: D ``[n, F]``, one row for each free node; None for the way from the reference.
+        centre: C ``[n, F]``; None for zero.
+        radius: R; None for the distance of the reference from the centre.
         max_steps: Largest number of steps.
         tolerance: Largest relative error.
 
     Returns:
         A metamer in float64, as its reference is. Its status is converged (no direction lowers the cosine by more
         than about 1e-4), stalled (no
-        step could be corrected) or max_steps; its history has columns step, loss, seconds, distance and cosine.
+        step could be corrected) or max_steps; its history has columns step, loss, seconds, distance, cosine and,
+        with a direction, along (:math:`\langle X', D \rangle / \|D\|`).
 
     Raises:
         ValueError: If an argument is out of range, or the free features of the reference are zero.
@@ -80,11 +83,23 @@ def farthest_metamer(
         True
     """
     began = time.perf_counter()
+    check_positive("max_steps", max_steps, integer=True)
+    check_positive("tolerance", tolerance, below=1)
     constraint, x = constraint_of(
         model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
         device=device,
     )  # fmt: skip
-    return _Repulsion.of(constraint, [constraint.base], tolerance).search(x, max_steps, began, {"solver": "farthest"})
+    ball = Ball.of(constraint, centre, radius)
+    if direction is None:
+        repulsion = Repulsion.of(constraint, [constraint.base], tolerance, ball)
+    else:
+        check_direction(direction, constraint)
+        unit = direction.detach().to(constraint.base)
+        if not unit.any():
+            raise ValueError("direction is zero; give the change of the free features to go along")
+        repulsion = Repulsion.of(constraint, [-ball.radius * unit / unit.norm()], tolerance, ball)
+    settings = {"solver": "farthest" if direction is None else "farthest along a direction"}
+    return repulsion.search(x, max_steps, began, settings)
 
 
 def several_metamers(
@@ -135,6 +150,10 @@ def several_metamers(
         [True, True]
     """
     check_positive("count", count, integer=True)
+    check_positive("max_steps", max_steps, integer=True)
+    seed = as_seed(seed)
+    check_positive("tolerance", tolerance, below=1)
+    check_graph(graph)
     constraint, x = constraint_of(
         model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
         device=device,
@@ -143,149 +162,9 @@ def several_metamers(
     others, found = [constraint.base], []
     for number in range(count):
         began = time.perf_counter()
-        repulsion = _Repulsion.of(constraint, others, tolerance)
+        repulsion = Repulsion.of(constraint, others, tolerance)
         noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
         settings = {"solver": "several", "seed": seed, "number": number}
         found.append(repulsion.search(repulsion.somewhere(noise), max_steps, began, settings))
         others.append(constraint.rows_of(found[-1].graph))
     return found
-
-
-@dataclass(frozen=True)
-class _Repulsion:
-    """Stay a metamer inside a ball, and get away from others in it.
-
-    Attributes:
-        constraint: The match.
-        others: Features of the free rows ``[J, n, F]``.
-        radius: Norm of the reference's free features.
-        tolerance: Largest relative error.
-    """
-
-    constraint: Constraint
-    others: Tensor
-    radius: float
-    tolerance: float
-
-    @classmethod
-    def of(cls, constraint: Constraint, others: Sequence[Tensor], tolerance: float) -> _Repulsion:
-        check_positive("tolerance", tolerance)
-        radius = constraint.base.norm().item()
-        if radius == 0:
-            raise ValueError("the free features of the reference are zero, and so would be the bound of the norm")
-        return cls(constraint, torch.stack(list(others)), radius, tolerance)
-
-    def cosines(self, x: Tensor) -> Tensor:
-        return (self.others * x).sum((1, 2)) / self.radius**2
-
-    def value(self, x: Tensor) -> float:
-        """Return a smooth maximum of the cosines, at equal norms."""
-        return torch.logsumexp(_SHARPNESS * self.cosines(x), 0).item() / _SHARPNESS
-
-    def gradient(self, x: Tensor) -> Tensor:
-        weights = torch.softmax(_SHARPNESS * self.cosines(x), 0)
-        return (weights[:, None, None] * self.others).sum(0) / self.radius**2
-
-    def tangent(self, linear: Linearisation, v: Tensor) -> Tensor:
-        constraint = self.constraint
-        return constraint.lift(linear.project(constraint.visible(v), **SOLVE)) + constraint.invisible(v)
-
-    def somewhere(self, noise: Tensor) -> Tensor:
-        """Return a random metamer of about the reference's norm; the reference itself if none is found."""
-        base = self.constraint.base
-        linear = self.constraint.linearise(self.constraint.visible(base))
-        ahead = self.tangent(linear, noise)
-        along = self.tangent(linear, base)
-        centre = base - along
-        size = ahead.norm()
-        if not size > 1e-9 * noise.norm():
-            return base
-        goal = centre + max(self.radius**2 - centre.norm().item() ** 2, 0.0) ** 0.5 / size * ahead
-        for share in (1.0, 0.5, 0.25, 0.1):
-            found = self.inside(base + share * (goal - base), linear)
-            if found is not None:
-                return found
-        return base
-
-    def inside(self, x: Tensor, linear: Linearisation) -> Tensor | None:
-        """Return the metamer nearby whose norm is at most the radius, or None if there is none in reach."""
-        constraint = self.constraint
-        for _ in range(_ROUNDS_TO_SPHERE):
-            found = correct(constraint, x, tolerance=self.tolerance, linear=linear)
-            if found.error > self.tolerance:
-                return None
-            x, excess = found.x, found.x.square().sum().item() / self.radius**2 - 1
-            if excess <= 1e-9:
-                return x
-            hidden = constraint.invisible(x)
-            size, seen = hidden.square().sum().item(), constraint.visible(x).square().sum().item()
-            if size > 0.01 * self.radius**2 and seen < self.radius**2:
-                return x + (((self.radius**2 - seen) / size) ** 0.5 - 1) * hidden
-            inward = self.tangent(linear, x)
-            slope = 2 * (x * inward).sum().item() / self.radius**2
-            if slope <= 1e-6:
-                return None
-            x = x - excess / slope * inward
-        return None
-
-    def search(self, x: Tensor, max_steps: int, began: float, settings: dict[str, Any]) -> Metamer:
-        """Minimise the smooth maximum from features ``[n, F]`` on, and put the result together."""
-        check_positive("max_steps", max_steps, integer=True)
-        constraint, share, status, rows = self.constraint, 1.0, "max_steps", []
-        start = constraint.graph_of(x)
-        found = correct(constraint, x, tolerance=self.tolerance)
-        x, status = (found.x, status) if found.error <= self.tolerance else (x, "stalled")
-        for step in range(max_steps + 1):
-            rows.append(self._row(step, x, began))
-            if status != "max_steps" or step == max_steps:
-                break
-            linear = constraint.linearise(constraint.visible(x))
-            goal = self._goal(x, linear)
-            if goal is None or ((x - goal) * self.gradient(x)).sum() <= _GAP:
-                status = "converged"
-                break
-            share, moved = self._move(x, goal, linear, min(1.0, 4 * share))
-            status = status if moved is not None else "stalled"
-            x = x if moved is None else moved
-        settings = {"vary": "features", "values": "continuous", "rtol": (2 * self.tolerance) ** 2, **settings}
-        outcome = Outcome(constraint.graph_of(x), start, status, len(rows) - 1, pd.DataFrame(rows), settings)
-        return assemble(
-            constraint.whole, _target_of(constraint), constraint.reference, outcome,
-            free_nodes=constraint.free_nodes, began=began,
-        )  # fmt: skip
-
-    def _goal(self, x: Tensor, linear: Linearisation) -> Tensor | None:
-        """Return the minimum of the linearised objective over the ball on the tangent space at ``x``."""
-        along, uphill = self.tangent(linear, x), self.tangent(linear, self.gradient(x))
-        centre, size = x - along, uphill.norm()
-        room = self.radius**2 - centre.square().sum().item()
-        if room <= 0 or not size > 1e-9 / self.radius:
-            return None
-        return centre - room**0.5 / size * uphill
-
-    def _move(self, x: Tensor, goal: Tensor, linear: Linearisation, share: float) -> tuple[float, Tensor | None]:
-        """Go towards the goal as far as the match can be kept and the value falls."""
-        before, slope = self.value(x), ((x - goal) * self.gradient(x)).sum().item()
-        while share >= _SMALLEST_SHARE:
-            trial = x + share * (goal - x)
-            new = self.inside(trial, linear)
-            limit = LARGEST_CORRECTION * share * (goal - x).norm()
-            near = new is not None and bool((new - trial).norm() <= limit)
-            if new is not None and near and self.value(new) < before - 0.05 * share * slope:
-                return share, new
-            share /= 2
-        return share, None
-
-    def _row(self, step: int, x: Tensor, began: float) -> dict[str, float]:
-        constraint = self.constraint
-        return {
-            "step": step,
-            "loss": constraint.relative_errors(constraint.visible(x)[None]).item() ** 2,
-            "seconds": time.perf_counter() - began,
-            "distance": (x - constraint.base).norm().item(),
-            "cosine": ((x * constraint.base).sum() / (x.norm() * constraint.base.norm())).item(),
-        }
-
-
-def _target_of(constraint: Constraint) -> Target:
-    return Target.of(constraint.whole(constraint.reference, complete=False), constraint.nodes)

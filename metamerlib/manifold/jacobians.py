@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_graph, check_nodes, check_positive
+from metamerlib.checks import check_device, check_graph, check_module, check_nodes, check_positive
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.receptive_field import Members, Reach, find_reach
 from metamerlib.manifold.subgraphs import restricted, select, subgraph
 from metamerlib.models.calling import Forward
+from metamerlib.plain import shown
 from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe, plain_activation
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
+from metamerlib.probing.row_space import RowSpace
 
 MEMORY = 2**30
 _CHUNK = 2**27
@@ -61,6 +63,7 @@ class LocalModel:
         derivative: Module f with h = f(z) elementwise where Jacobians of z were asked for and z is in reach.
         reach: Receptive fields of the layer.
         num_features: F, before projection.
+        space: Directions of the features that the coordinates of ``graph`` stand for; None where they are all.
         margin: Hops by which subgraphs exceed the receptive fields; None runs the whole graph.
         memory: Bytes that the Jacobians of a chunk may take.
     """
@@ -72,6 +75,7 @@ class LocalModel:
     derivative: nn.Module | None
     reach: Reach
     num_features: int
+    space: RowSpace | None
     margin: int | None
     memory: int
 
@@ -185,8 +189,11 @@ def prepare(
     Returns:
         The model set up, and the nodes ``[B]``.
     """
-    if dtype not in (None, torch.float64):
-        raise ValueError(f"dtype is {dtype}; ranks and volumes need torch.float64: drop dtype, the model is converted")
+    check_module(model)
+    if dtype is not None and dtype is not torch.float64:
+        raise ValueError(
+            f"dtype is {shown(dtype)}; ranks and volumes need torch.float64: drop dtype, the model is converted"
+        )
     check_graph(graph)
     check_device(device)
     check_positive("memory", memory, integer=True)
@@ -204,7 +211,7 @@ def prepare(
     check_gradient(probe.name, lambda x: plain_activation(probe, with_features(graph, x)), graph.x)
     reach = find_reach(probe, graph)
     derivative = _elementwise(probe, graph) if pre_activation else None
-    local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, None, memory)
+    local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, small.space, None, memory)
     chosen = torch.arange(num_nodes) if chosen is None else chosen
     return _localised(local), chosen.to(graph.x.device)
 

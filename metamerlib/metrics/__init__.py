@@ -2,8 +2,8 @@
 
 Nouns: plain functions of tensors and graphs, one family to a file; ``Verdict``.
 Order of data: ``matching``, ``features``, ``visible``, ``structure``, ``cycles``, ``spectrum``, ``isomorphism``
-measure; ``null`` draws what chance gives; ``verdict`` compares the two; ``comparison`` asks all about one metamer, and
-``transfer`` asks other models about it.
+measure; ``null`` draws what chance gives; ``pooled`` sets one row beside a collection's; ``verdict`` says matched,
+different or both; ``comparison`` asks all about one metamer, and ``transfer`` asks other models about it.
 A metric is a function in its family and one row in ``columns``.
 ``columns`` is text alone, so that tables are read without torch. Imports ``search`` and what lies left of it.
 """
@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "feature_classifier_match",
             "feature_cosine",
             "feature_jaccard",
+            "neighbour_cosine",
             "relative_frobenius",
             "retrieval_rank",
             "tfidf_cosine",
@@ -40,7 +41,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "spearman",
         ],
         "null": ["null_distribution"],
-        "structure": ["edge_flips", "edge_homophily", "edge_jaccard", "num_components", "wl_kernel"],
+        "pooled": ["PooledMatch", "pooled_match"],
+        "structure": ["edge_flips", "edge_homophily", "edge_jaccard", "edge_overlap", "num_components", "wl_kernel"],
         "transfer": ["normalised_agreement", "transfer"],
         "verdict": ["Verdict", "is_metamer"],
         "visible": ["VisibleLikeness", "kept", "visible_cosine", "visible_likeness"],

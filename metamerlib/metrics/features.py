@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from torch import Tensor
+
+from metamerlib.checks import as_tensor
+from metamerlib.plain import as_count
 
 
 class RowCosine(NamedTuple):
@@ -118,6 +122,9 @@ def tfidf_cosine(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, co
     0.8536
     """
     x, reference = _floats(x, reference)
+    rows = _places("rows", rows, len(x))
+    if corpus is not None:
+        corpus = as_tensor("corpus", corpus, "M", x.size(1), dtype="number").to(x)
     if (x < 0).any() or (reference < 0).any():
         return float("nan")
     corpus = reference if corpus is None else corpus
@@ -188,8 +195,13 @@ def feature_classifier_match(
     ClassifierMatch(match=0.0, accuracy=0.0, accuracy_reference=1.0)
     """
     x, reference = _floats(x, reference)
+    as_tensor("labels", labels, dtype="integer")
     if labels.shape != x.shape[:1]:
         raise ValueError(f"got labels of shape {list(labels.shape)}; pass one class per row, [{len(x)}]")
+    for name, mask in (("train_mask", train_mask), ("test_mask", test_mask)):
+        if mask is not None:
+            as_tensor(name, mask, len(x), dtype="bool")
+    rows = _places("rows", rows, len(x))
     y = labels.cpu().numpy()
     train = np.ones(len(y), dtype=bool) if train_mask is None else train_mask.cpu().numpy()
     judged = np.arange(len(y)) if rows is None else rows.cpu().numpy()
@@ -230,6 +242,7 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
     Retrieval(median_rank=2.5, first=0.0)
     """
     x, reference = _floats(x, reference)
+    rows, chunk_size = _places("rows", rows, len(x)), as_count("chunk_size", chunk_size)
     own = torch.arange(len(x), device=x.device) if rows is None else rows
     if own.numel() == 0:
         return Retrieval(float("nan"), float("nan"))
@@ -247,13 +260,58 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
     return Retrieval(rank.quantile(0.5).item(), (rank == 1).double().mean().item())
 
 
+def neighbour_cosine(x: Tensor, *, rows: Tensor | None = None, chunk_size: int = 1024) -> float:
+    r"""Average the likeness of a row to its nearest neighbour among the rows that differ from it.
+
+    .. math:: \operatorname{mean}_v \max_{u : x_u \nparallel x_v} \frac{x_v \cdot x_u}{\|x_v\| \, \|x_u\|}
+
+    A metamer that is less like its reference than this is less like it than some other node of the graph is.
+
+    Args:
+        x: features [N, F].
+        rows: the rows whose neighbours are looked for, among all [n]; None for all.
+        chunk_size: rows that are compared at once.
+
+    Returns:
+        The mean over the rows that are not zero; NaN if there are none. Rows of one direction do not count as
+        neighbours of each other; a row without any other counts with 0.
+
+    >>> neighbour_cosine(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.6, 0.8]]))
+    0.6000000238418579
+    """
+    x, _ = _floats(x, x)
+    directions = torch.nn.functional.normalize(x, dim=1)
+    slack = 64 * torch.finfo(directions.dtype).eps
+    table = _sparse(directions) if directions.count_nonzero() < 0.1 * directions.numel() else directions
+    own = torch.arange(len(x), device=x.device) if rows is None else rows
+    nearest = []
+    for part in own[directions[own].any(dim=1)].split(chunk_size):
+        cosines = (table @ directions[part].T).T
+        other = (cosines < 1 - slack) & (x != 0).any(dim=1)
+        best = cosines.masked_fill(~other, -math.inf).amax(dim=1)
+        nearest.append(best.masked_fill(best.isinf(), 0.0).double())
+    return torch.cat(nearest).mean().item() if nearest else float("nan")
+
+
 def _floats(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    as_tensor("x", x, dtype="number", empty=True)
+    as_tensor("reference", reference, dtype="number", empty=True)
     if x.shape != reference.shape or x.dim() != 2:
         raise ValueError(
             f"got features of shape {list(x.shape)} beside {list(reference.shape)}; pass two tables [N, F]"
         )
     dtype = torch.promote_types(torch.promote_types(x.dtype, reference.dtype), torch.float32)
     return x.detach().to(dtype), reference.detach().to(dtype)
+
+
+def _places(what: str, rows: Tensor | None, size: int) -> Tensor | None:
+    """Return row numbers ``[n]`` after a look at their range; None stands for all."""
+    if rows is None:
+        return None
+    as_tensor(what, rows, "n", dtype="integer", empty=True)
+    if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < size:
+        raise ValueError(f"{what} must lie in 0..{size - 1}, got {int(rows.min())}..{int(rows.max())}")
+    return rows
 
 
 def _sparse(x: Tensor) -> Tensor:

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_nodes
 from metamerlib.graphs.rewiring import edge_places, swap_edges
 from metamerlib.metrics.matching import pearson, prediction_match, ranks, relative_error, snr_db
+from metamerlib.plain import as_mapping, shown
 from metamerlib.probing.probe import Recording
 
+NULL_DRAWS = 200  # of each kind, wherever nothing else is asked for
 COLUMNS = ("kind", "draw", "relative_error", "pearson", "spearman", "snr_db", "prediction_match")
 
 
@@ -41,6 +44,10 @@ def null_distribution(
     >>> null_distribution({"paired": paired_nodes(one, draws=1)}, one)["pearson"].tolist()
     [-1.0]
     """
+    if not isinstance(reference, Recording):
+        raise TypeError(f"reference must be a Recording, what a Probe returns for a graph, got {shown(reference)}")
+    as_mapping("draws_of", draws_of, "recordings by kind of draw")
+    nodes = check_nodes("nodes", nodes, len(reference.activation))
     reference = at_nodes(reference, nodes)
     target = reference.activation
     target_ranks = ranks(target)
@@ -49,6 +56,8 @@ def null_distribution(
     for kind, draws in draws_of.items():
         for draw, recording in enumerate(draws):
             chance = at_nodes(recording, nodes)
+            if not torch.isfinite(chance.activation).all():
+                continue  # no level of chance either
             error = relative_error(chance.activation, target)
             if error > rounding:
                 r, rho = pearson(chance.activation, target), pearson(ranks(chance.activation), target_ranks)
@@ -90,8 +99,9 @@ def standard_draws(
     reference: Recording,
     *,
     start: Recording | None = None,
-    draws: int = 200,
+    draws: int = NULL_DRAWS,
     seed: int = 0,
+    rewire: bool = True,
 ) -> dict[str, Iterator[Recording]]:
     """Prepare the draws of every kind that fits the graph.
 
@@ -106,6 +116,7 @@ def standard_draws(
         start: recording of the start, if there was one.
         draws: draws of each kind but the start.
         seed: each kind has its own random stream under this seed.
+        rewire: whether the model takes other edges.
 
     Returns:
         Iterators of recordings by kind; the forward passes run when they are read.
@@ -113,8 +124,9 @@ def standard_draws(
     prepared = {
         "paired": paired_nodes(reference, draws=draws, seed=seed),
         "shuffled": shuffled_features(probe, graph, draws=draws, seed=seed),
-        "rewired": rewired_edges(probe, graph, draws=draws, seed=seed),
     }
+    if rewire:
+        prepared["rewired"] = rewired_edges(probe, graph, draws=draws, seed=seed)
     return prepared if start is None else prepared | {"start": iter([start])}
 
 
@@ -140,7 +152,7 @@ def random_partners(num_nodes: int, rng: np.random.Generator) -> Tensor:
     return partners
 
 
-def paired_nodes(reference: Recording, *, draws: int = 200, seed: int = 0) -> Iterator[Recording]:
+def paired_nodes(reference: Recording, *, draws: int = NULL_DRAWS, seed: int = 0) -> Iterator[Recording]:
     """Draw recordings in which every node stands for another one of the reference.
 
     Args:
@@ -157,7 +169,12 @@ def paired_nodes(reference: Recording, *, draws: int = 200, seed: int = 0) -> It
 
 
 def other_graphs(
-    probe: Callable[[Data], Recording], reference: Recording, others: Sequence[Data], *, draws: int = 200, seed: int = 0
+    probe: Callable[[Data], Recording],
+    reference: Recording,
+    others: Sequence[Data],
+    *,
+    draws: int = NULL_DRAWS,
+    seed: int = 0,
 ) -> Iterator[Recording]:
     """Draw recordings in which another graph of a collection stands for the reference.
 
@@ -179,7 +196,7 @@ def other_graphs(
 
 
 def shuffled_features(
-    probe: Callable[[Data], Recording], graph: Data, *, draws: int = 200, seed: int = 0
+    probe: Callable[[Data], Recording], graph: Data, *, draws: int = NULL_DRAWS, seed: int = 0
 ) -> Iterator[Recording]:
     """Draw recordings of the graph with its feature rows permuted over its nodes.
 
@@ -198,7 +215,7 @@ def shuffled_features(
 
 
 def rewired_edges(
-    probe: Callable[[Data], Recording], graph: Data, *, draws: int = 200, seed: int = 0
+    probe: Callable[[Data], Recording], graph: Data, *, draws: int = NULL_DRAWS, seed: int = 0
 ) -> Iterator[Recording]:
     """Draw recordings of the graph with its edges rewired at fixed degrees.
 

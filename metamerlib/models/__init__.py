@@ -2,8 +2,9 @@
 
 Nouns: ``GNN`` (equal layers of one convolution), ``Convolution`` (one row of what is known of it), ``Fit``.
 Order of data: ``convolutions`` feeds ``gnn``; ``calling`` copies and calls any model by the names of its parameters;
-``propagation`` makes message passing fast where the edges are fixed; ``training_data`` and ``training`` learn;
-``ensemble`` puts several models side by side.
+``propagation`` makes message passing fast where the edges are fixed; ``training_data`` and ``training`` learn,
+against the attacks of ``adversarial`` where that is asked for; ``ensemble`` puts several models side by side, and
+``hetero`` shows one node type as a graph.
 A new convolution is one row in ``convolutions``.
 Imports ``graphs`` and ``checks``.
 """
@@ -12,8 +13,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
+    submodules=["hetero"],
     submod_attrs={
         "gnn": ["GNN", "build_model"],
+        "adversarial": ["EdgeAttack", "FeatureAttack", "robust_accuracy"],
         "ensemble": ["Ensemble"],
         "training": ["Fit", "accuracy", "train"],
         "convolutions": ["CONVOLUTIONS", "Convolution"],

@@ -12,12 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_graph, check_model, check_positive
+from metamerlib.checks import as_tensor, check_choice, check_graph, check_model, check_module, check_positive
 from metamerlib.graphs.edit import with_features
-from metamerlib.models.calling import call, forget_cached
+from metamerlib.graphs.sampling import MASKS
+from metamerlib.models.adversarial import Attack, attack_of
+from metamerlib.models.calling import answer, forget_cached
 from metamerlib.models.gnn import GNN
 from metamerlib.models.propagation import fix_structure
-from metamerlib.models.training_data import Lesson, graph_lesson
+from metamerlib.models.training_data import Lesson, check_apart, graph_lesson
+from metamerlib.plain import as_real, as_seed, shown
 
 SPARSE_BELOW = 0.1
 
@@ -49,7 +52,7 @@ def train(
     *,
     epochs: int = 200,
     seed: int = 0,
-    adversarial: str | None = None,
+    adversarial: str | Attack | None = None,
     init: str = "fresh",
     learning_rate: float = 0.01,
     weight_decay: float = 5e-4,
@@ -68,7 +71,10 @@ def train(
             by class (as :func:`metamerlib.graphs.collection.split_graphs` does).
         epochs: Largest number of epochs.
         seed: Seed of the parameters, of dropout, of mini-batches and of the split.
-        adversarial: None.
+        adversarial: None; features or edges, for :class:`metamerlib.models.FeatureAttack` or
+            :class:`metamerlib.models.EdgeAttack`; or such an attack with its parameters. Every epoch learns from
+            the attacked input. Of the epochs after the attack's ramp, the parameters of least validation loss on
+            the input itself are kept. How robust they are says :func:`metamerlib.models.robust_accuracy`.
         init: fresh (parameters are drawn anew under ``seed``) or keep.
         learning_rate: Of Adam.
         weight_decay: L2 penalty on all parameters.
@@ -86,14 +92,22 @@ def train(
         >>> ml.train(model, graph, epochs=50).test_accuracy > 0.5
         True
     """
+    check_module(model)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__name__} has no parameter that can be trained; nothing would be learnt")
     many = isinstance(graph, list | tuple)
     if not many:
         check_graph(graph)
         check_model(model, graph)
+    seed = as_seed(seed)
     check_choice("init", init, ["fresh", "keep"])
-    check_choice("adversarial", adversarial, [None])
+    weighted = isinstance(graph, Data) and graph.get("edge_weight") is not None
+    attack = attack_of(adversarial, many=many, weighted=weighted)
     check_positive("epochs", epochs, integer=True)
     check_positive("learning_rate", learning_rate)
+    weight_decay = as_real("weight_decay", weight_decay)
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay must be 0 or more, got {weight_decay!r}; 0 leaves the penalty out")
     if patience is not None:
         check_positive("patience", patience, integer=True)
     if batch_size is not None:
@@ -107,19 +121,42 @@ def train(
         trained.zero_grad()
         if init == "fresh":
             reset_parameters(trained)
-        twin, lesson = (copy.deepcopy(trained), lesson) if many else _prepare(trained, lesson)
+        fixed = attack is None or attack.fixes_edges
+        twin, lesson = (copy.deepcopy(trained), lesson) if many else _prepare(trained, lesson, fixed)
         optimiser = torch.optim.Adam(twin.parameters(), lr=learning_rate, weight_decay=weight_decay)
-        history, best_epoch = _descend(twin, lesson, optimiser, epochs, patience)
+        history, best_epoch = _descend(twin, lesson, optimiser, epochs, patience, attack)
     trained.load_state_dict(twin.state_dict())
     trained.eval()
     with torch.no_grad():
-        logits = call(trained, whole)
+        logits = class_scores(trained, whole)
     train_share, val_share, test_share = (accuracy(logits, whole, f"{part}_mask") for part in ("train", "val", "test"))
     return Fit(trained, train_share, val_share, test_share, best_epoch, history)
 
 
+def class_scores(model: nn.Module, graph: Data) -> Tensor:
+    """Call a model, and return its scores ``[N, C]``, one row for each label of the graph.
+
+    Raises:
+        ValueError: If the model fails, or returns something else.
+    """
+    found = answer(model, graph)
+    if not isinstance(found, Tensor) or found.dim() != 2 or found.size(0) != graph.y.numel():
+        raise ValueError(
+            f"the model returns {shown(found)} for {graph.y.numel()} labels; expected one row of class scores for each "
+            "(a graph-level model, with pooling, learns from a list of graphs)"
+        )
+    highest = int(graph.y.max()) if graph.y.device.type == "cpu" else 0
+    if highest >= found.size(1):
+        raise ValueError(f"labels run up to {highest}, but the model has {found.size(1)} classes; give it as many")
+    return found
+
+
 def accuracy(logits: Tensor, graph: Data, mask: str) -> float:
     """Return the share of masked nodes (or graphs) whose largest logit ``[N, C]`` is their label; NaN without any."""
+    as_tensor("logits", logits, "N", "C", finite=False)
+    if not isinstance(graph, Data) or not isinstance(graph.y, Tensor) or graph.y.shape != logits.shape[:1]:
+        raise ValueError(f"graph must hold one class y for each of {len(logits)} rows, got {shown(graph)}")
+    check_choice("mask", mask, MASKS)
     chosen = graph.get(mask)
     if chosen is None or not chosen.any():
         return float("nan")
@@ -143,7 +180,12 @@ def reset_parameters(model: nn.Module) -> None:
 
 
 def _check_labels(graph: Data) -> None:
-    if graph.y is None or "train_mask" not in graph or not graph.train_mask.any():
+    if graph.y is None or graph.get("train_mask") is None:
+        raise ValueError(f"training needs y and a train_mask with a True entry, got {graph}")
+    for name in ("y", "train_mask", "val_mask", "test_mask"):
+        if graph.get(name) is not None and not isinstance(graph[name], Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {shown(graph[name])}; convert with torch.as_tensor")
+    if not graph.train_mask.any():
         raise ValueError(f"training needs y and a train_mask with a True entry, got {graph}")
     if graph.y.dim() != 1 or graph.y.numel() != graph.x.size(0):
         raise ValueError(f"y must hold one class per node, [{graph.x.size(0)}], got {list(graph.y.shape)}")
@@ -153,6 +195,11 @@ def _check_labels(graph: Data) -> None:
         mask = graph.get(name)
         if mask is not None and (mask.dtype != torch.bool or mask.shape != graph.y.shape):
             raise ValueError(f"{name} must be bool {list(graph.y.shape)}, got {mask.dtype} {list(mask.shape)}")
+    if int(graph.y[graph.train_mask].min()) < 0:
+        raise ValueError(
+            f"labels run from {int(graph.y.min())}; count classes from 0, and leave others out of the masks"
+        )
+    check_apart(graph)
 
 
 def _node_lesson(graph: Data, batch_size: int | None) -> Lesson:
@@ -167,29 +214,36 @@ def _lesson_of(graph: Data) -> Lesson:
     return Lesson(graph, lambda: [graph], graph if validated else None)
 
 
-def _prepare(model: nn.Module, lesson: Lesson) -> tuple[nn.Module, Lesson]:
+def _prepare(model: nn.Module, lesson: Lesson, fixed: bool) -> tuple[nn.Module, Lesson]:
     """Return a copy to be trained and its lesson; ours run on sparse features and a fixed structure."""
     twin, graph = copy.deepcopy(model), lesson.whole
     if not isinstance(twin, GNN):
         return twin, lesson
     few = graph.x.count_nonzero() < SPARSE_BELOW * graph.x.numel()
-    return fix_structure(twin), _lesson_of(with_features(graph, graph.x.to_sparse_coo())) if few else lesson
+    twin = fix_structure(twin) if fixed else twin
+    return twin, _lesson_of(with_features(graph, graph.x.to_sparse_coo())) if few else lesson
 
 
 def _descend(
-    model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer, epochs: int, patience: int | None
+    model: nn.Module,
+    lesson: Lesson,
+    optimiser: torch.optim.Optimizer,
+    epochs: int,
+    patience: int | None,
+    attack: Attack | None,
 ) -> tuple[pd.DataFrame, int]:
     rows: list[tuple[int, float, float, float]] = []
     least, best_epoch, best = float("inf"), 0, copy.deepcopy(model.state_dict())
+    first = 1 if attack is None else min(max(1, attack.ramp), epochs)
     for epoch in range(1, epochs + 1):
-        train_loss = _learn(model, lesson, optimiser)
+        train_loss = _learn(model, lesson, optimiser, None if attack is None else attack.at(epoch))
         val_loss, val_accuracy = (
             (train_loss, float("nan")) if lesson.held_out is None else _validate(model, lesson.held_out)
         )
         rows.append((epoch, train_loss, val_loss, val_accuracy))
-        if val_loss < least:
+        if epoch >= first and val_loss < least:
             least, best_epoch, best = val_loss, epoch, copy.deepcopy(model.state_dict())
-        if patience is not None and epoch - best_epoch >= patience:
+        if patience is not None and epoch - max(best_epoch, first - 1) >= patience:
             break
     if best_epoch == 0:
         raise ValueError("the training loss was never finite; lower learning_rate or check the features")
@@ -197,14 +251,16 @@ def _descend(
     return pd.DataFrame(rows, columns=["epoch", "train_loss", "val_loss", "val_accuracy"]), best_epoch
 
 
-def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer) -> float:
-    """Take one step for each batch of an epoch, and return the mean loss."""
+def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer, attack: Attack | None) -> float:
+    """Take one step for each batch of an epoch, attacked where there is an attack, and return the mean loss."""
     total, count = 0.0, 0
-    model.train()
     for graph in lesson.batches():
+        if attack is not None:
+            graph = attack.perturb(model.eval(), graph, graph.train_mask)
+        model.train()
         optimiser.zero_grad()
         y = graph.y[graph.train_mask]
-        loss = F.cross_entropy(call(model, graph)[graph.train_mask], y)
+        loss = F.cross_entropy(class_scores(model, graph)[graph.train_mask], y)
         loss.backward()
         optimiser.step()
         total, count = total + loss.item() * len(y), count + len(y)
@@ -214,6 +270,6 @@ def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer) -
 def _validate(model: nn.Module, graph: Data) -> tuple[float, float]:
     model.eval()
     with torch.no_grad():
-        logits = call(model, graph)
+        logits = class_scores(model, graph)
         loss = F.cross_entropy(logits[graph.val_mask], graph.y[graph.val_mask])
     return loss.item(), accuracy(logits, graph, "val_mask")

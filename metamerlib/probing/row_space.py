@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import Linear as PyGLinear
 
+from metamerlib.checks import check_module
 from metamerlib.graphs.edit import with_features
+from metamerlib.models.first_maps import first_linear_maps as first_linear_maps
+from metamerlib.plain import as_count
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 
@@ -59,17 +61,6 @@ class RowSpace:
             setattr(linear, "in_features" if isinstance(linear, nn.Linear) else "in_channels", self.rank)
 
 
-def first_linear_maps(model: nn.Module, num_features: int) -> list[nn.Linear | PyGLinear]:
-    """Return the linear modules of a model that take ``num_features`` inputs."""
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear | PyGLinear)
-        and not isinstance(module.weight, nn.UninitializedParameter)
-        and module.weight.shape[1:] == (num_features,)
-    ]
-
-
 def row_space(model: nn.Module, num_features: int) -> RowSpace | None:
     """Compute the joint row space of a model's first linear maps; None if there is no such map.
 
@@ -80,6 +71,8 @@ def row_space(model: nn.Module, num_features: int) -> RowSpace | None:
         model: Any torch model.
         num_features: F.
     """
+    check_module(model)
+    num_features = as_count("num_features", num_features)
     weights = [linear.weight.detach() for linear in first_linear_maps(model, num_features)]
     if not weights:
         return None

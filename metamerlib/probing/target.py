@@ -38,6 +38,8 @@ class Target:
             raise ValueError("the target activation holds NaN or infinite entries; check the model's weights")
         if compared and not h.any():
             raise ValueError("the target activation is zero on all matched nodes; the relative loss is undefined")
+        if compared:
+            _check_range(h)
         active = rows_at(recording.pre_activation, nodes) > 0 if recording.rectified else None
         return cls(h, active, nodes)
 
@@ -60,6 +62,7 @@ class Target:
             return _target_of_graph(wanted, own, probe, graph)
         check_target(wanted, own.activation)
         assert isinstance(wanted, Tensor)
+        _check_range(wanted)
         h, z = wanted.detach().to(own.activation.device).clone(), recording.pre_activation
         plain = own.active is not None and z is not None and torch.equal(recording.activation, z.clamp(min=0))
         return cls(h, h > 0 if plain else None, own.nodes)
@@ -93,6 +96,22 @@ class Target:
             return None
         z = rows_at(recording.pre_activation, self.nodes)
         return int(((self.activation > 0) & (z <= 0)).sum())
+
+
+def _check_range(h: Tensor) -> None:
+    """Raise unless squared residuals of a target can be computed in its dtype, from rounding to 1 / rounding."""
+    if h.dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(
+            f"the layer computes in {h.dtype}, whose rounding hides what a search follows; search with model.float() "
+            "and graph.x.float(), then convert"
+        )
+    limit, largest = torch.finfo(h.dtype), float(h.abs().max())
+    norm = largest * float((h / largest).double().norm())
+    if not (limit.tiny / limit.eps) ** 0.5 <= norm <= (limit.max * limit.eps) ** 0.5:
+        raise ValueError(
+            f"the target has norm {norm:.1e}, and squares of {h.dtype} tell nothing there; scale the features or the "
+            "weights towards 1" + (", or use float64" if h.dtype == torch.float32 else "")
+        )
 
 
 def _target_of_graph(wanted: Data, own: Target, probe: Probe, graph: Data) -> Target:

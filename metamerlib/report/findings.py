@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metamerlib.plain import as_list, as_real, as_text, shown
+
 VERDICTS = ("holds", "fails", "inconclusive", "not tested")
 COLUMNS = (
     "id",
@@ -31,6 +33,10 @@ def check(text: str, condition: Any) -> None:
     >>> check("two and two are four", 2 + 2 == 4)
     holds: two and two are four
     """
+    as_text("text", text)
+    kind = str(getattr(condition, "dtype", ""))
+    if not isinstance(condition, bool | np.bool_) and not (np.ndim(condition) == 0 and "bool" in kind):
+        raise TypeError(f"{text}: expected True or False, got {shown(condition)}; use .all() or a comparison")
     if not bool(condition):
         raise AssertionError(text)
     print(f"holds: {text}")
@@ -131,6 +137,14 @@ def shown_claims(table: pd.DataFrame) -> pd.DataFrame:
     return shown.set_axis(table["id"], axis="index")
 
 
+def as_numbers(what: str, values: object) -> np.ndarray:
+    """Return a list of numbers as an array."""
+    try:
+        return np.asarray(as_list(what, values, "numbers"), dtype=float).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} must be a list of numbers, got {shown(values)}") from error
+
+
 def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
     """Return the mean over seeds and the ends of its t-interval: effect, low, high.
 
@@ -142,11 +156,15 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, 
     """
     from scipy import stats
 
-    array = np.asarray(list(values), dtype=float)
+    if not 0 < as_real("level", level) < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}; 0.95 is usual")
+    array = as_numbers("values", values)
     if array.size == 0:
         raise ValueError("no values; a mean needs one at least")
     if np.isnan(array).any():
         raise ValueError(f"{np.isnan(array).sum()} of {array.size} values are NaN; drop failed points first")
+    if np.isinf(array).any():
+        raise ValueError(f"{np.isinf(array).sum()} of {array.size} values are infinite, so no mean is; leave them out")
     mean = float(array.mean())
     if array.size == 1:
         return mean, math.nan, math.nan
@@ -198,3 +216,47 @@ def verdict(holds: Any, fails: Any = None, *, tested: bool = True) -> str:
     if np.all(holds):
         return "holds"
     return "fails" if fails is None or np.all(fails) else "inconclusive"
+
+
+def sound_trainings(
+    table: pd.DataFrame, within: list[str], arms: list[str], *, accuracy: str = "val_accuracy", share: float = 0.9
+) -> pd.Series:
+    """Tell which rows rest on a training that did not fail; the others are to be shown and not averaged.
+
+    Args:
+        table: Rows with a seed and an accuracy.
+        within: Columns whose values are not compared with each other, such as the graph.
+        arms: Columns that together name an arm, such as the architecture.
+        accuracy: Column of the accuracy.
+        share: A training fails below this share of the best arm's mean accuracy over its seeds.
+
+    Returns:
+        One truth value for each row.
+
+    Example:
+        >>> runs = pd.DataFrame({"graph": "a", "act": ["relu", "elu"], "seed": 0, "val_accuracy": [0.8, 0.5]})
+        >>> sound_trainings(runs, ["graph"], ["act"]).tolist()
+        [True, False]
+    """
+    runs = table.drop_duplicates([*within, *arms, "seed"])
+    best = runs.groupby([*within, *arms], observed=True)[accuracy].mean().groupby(within, observed=True).max()
+    bound = table[within].merge(best.rename("best").reset_index(), on=within, how="left")["best"].to_numpy()
+    return table[accuracy] >= share * bound
+
+
+def share_interval(successes: int, count: int, level: float = 0.95) -> tuple[float, float, float]:
+    """Return a share of independent trials and the ends of its exact interval (Clopper and Pearson, 1934).
+
+    For shares near 0 or 1, where a t-interval of equal values has no width.
+
+    >>> [round(value, 3) for value in share_interval(18, 18)]
+    [1.0, 0.815, 1.0]
+    """
+    from scipy import stats
+
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(f"{successes} successes in {count} trials; expected 0 <= successes <= count and count >= 1")
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, successes, count - successes + 1)) if successes else 0.0
+    high = float(stats.beta.ppf(1 - tail, successes + 1, count - successes)) if successes < count else 1.0
+    return successes / count, low, high

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from metamerlib.report import figures, files, findings, records
+from metamerlib.report.claims import write_claims
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,11 @@ class Study:
     def claims(self, claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
         """Keep the study's claims beside its tables, as `<name>.claims.json`, and return them as a page shows them.
 
+        The store's `claims.json` with the claims of all studies, which the claims page of the book shows, is brought
+        up to date.
+
         Args:
-            claims: Rows of `records.claim`; the claims page of the book is built from these files.
+            claims: Rows of `records.claim`.
         """
         table = findings.claims_table(claims)
         rows = [
@@ -101,6 +105,7 @@ class Study:
         ]
         text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
         files.write_atomic(self.path().with_suffix(".claims.json"), text.encode())
+        write_claims(self.folder)
         return findings.shown_claims(table)
 
 

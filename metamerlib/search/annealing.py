@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 FAR_SHARE = 0.1
+After = TypeVar("After")
 
 
 def independent_nodes(priority: Tensor, edge_index: Tensor, rounds: int = 3) -> Tensor:
@@ -63,13 +68,54 @@ def attribute_change(difference: Tensor, owner: Tensor, count: int, edge_index: 
     return change.index_add_(0, owner[source], FAR_SHARE * share[target])
 
 
-def temperature(step: int, steps: int, *, hot: float, cold: float, quench: float) -> float:
-    """Return the temperature of a step, from 0: falling geometrically from hot to cold, zero for the last share.
+@dataclass(frozen=True)
+class Schedule:
+    """A temperature that falls geometrically from hot to cold, and is zero for the last share of the steps.
+
+    Attributes:
+        steps: Length of the schedule.
+        hot: First temperature.
+        cold: Last temperature above zero.
+        quench: Share of the steps at zero.
 
     Example:
-        >>> [round(temperature(step, 10, hot=1.0, cold=0.01, quench=0.2), 3) for step in (0, 4, 8)]
+        >>> schedule = Schedule(10, hot=1.0, cold=0.01, quench=0.2)
+        >>> [round(schedule.temperature(step), 3) for step in (0, 4, 8)]
         [1.0, 0.1, 0.0]
     """
-    hot_steps = (1 - quench) * steps
-    share = step / max(1.0, hot_steps)
-    return 0.0 if share >= 1 or hot_steps <= 0 else hot * (cold / hot) ** share
+
+    steps: int = 2000
+    hot: float = 1.0
+    cold: float = 0.1
+    quench: float = 0.1
+
+    def temperature(self, step: int) -> float:
+        """Return the temperature of a step, from 0."""
+        hot_steps = (1 - self.quench) * self.steps
+        share = step / max(1.0, hot_steps)
+        return 0.0 if share >= 1 or hot_steps <= 0 else self.hot * (self.cold / self.hot) ** share
+
+
+def accept(change: Tensor, threshold: Tensor, attempt: Callable[[Tensor], After | None]) -> After | None:
+    """Make the moves whose change is below their thresholds, half as many until the objective agrees.
+
+    Args:
+        change: What each move is held to account for ``[m]``.
+        threshold: Largest change that is accepted, drawn by the Metropolis rule ``[m]``.
+        attempt: Makes the moves of these places, best first; None where the objective does not agree.
+
+    Returns:
+        What the attempt returned, or None where no move is left.
+
+    Example:
+        >>> accept(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([4.0, 4.0, 0.0]), lambda good: good.tolist())
+        [1, 0]
+    """
+    good = (change < threshold).nonzero().reshape(-1)
+    good = good[change[good].argsort()]
+    while good.numel():
+        after = attempt(good)
+        if after is not None:
+            return after
+        good = good[: good.numel() // 2]
+    return None

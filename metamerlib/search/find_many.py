@@ -5,29 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_options
+from metamerlib.checks import check_device, check_module, check_options
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_plain, as_seed, check_forward
 from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
-from metamerlib.search.features.adam import Adam
-from metamerlib.search.features.graduated import solve_each_graduated
-from metamerlib.search.features.many_problem import ManyProblem, many_problem
-from metamerlib.search.features.search import MAX_STEPS, choose_solver
+from metamerlib.search.features.problem import FeatureProblem, many_problem
+from metamerlib.search.features.search import MAX_STEPS, choose_solver, solve_features
 from metamerlib.search.features.starts import graph_starts
-from metamerlib.search.loop import Ending, Solver, solve_each
-from metamerlib.search.metamer import Metamer, Outcome, assemble
+from metamerlib.search.loop import Solution
+from metamerlib.search.metamer import Metamer, Outcome, assemble, told_if_unmoved
+from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
 
 
+@own_modes()
 def find_metamers(
     model: nn.Module,
     graphs: Sequence[Data],
@@ -81,11 +82,15 @@ def find_metamers(
         ['converged', 'converged']
     """
     began = time.perf_counter()
+    check_module(model)
     check_graphs(graphs)
     check_device(device)
+    check_forward(forward)
+    seed = as_seed(seed)
     check_options(rtol=rtol, stall_rtol=stall_rtol, max_steps=max_steps, slope=slope)
     chosen, name = choose_solver(solver, slope)
-    graphs = [with_features(graph, graph.x.detach()) for graph in graphs]
+    warn_of_caches(model, edges=False)
+    graphs = [free_of_inference(with_features(graph, graph.x.detach())) for graph in graphs]
     if device is not None:
         graphs = [graph.clone().to(device) for graph in graphs]
     starts = graph_starts(graphs, start, seed)
@@ -93,20 +98,27 @@ def find_metamers(
     targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
     examine(probe, graphs[0])
     limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}
-    solved: dict[int, tuple[ManyProblem, Ending]] = {}
+    limits = {name: as_plain(value) for name, value in limits.items()}
+    # One that no longer falls at all is at the end of its line search, though the others go on.
+    ends = {**limits, "stall_rtol": stall_rtol or 0.0, "until": "all"}
+    solved: dict[int, tuple[FeatureProblem, Tensor, Solution]] = {}
     for group in of_like_size([graph.x.size(0) for graph in graphs]):
         some, wanted, begins = [graphs[i] for i in group], [targets[i] for i in group], [starts[i] for i in group]
-        problem, endings = _solve(probe, some, wanted, begins, chosen, limits)
-        solved |= {i: (problem, ending) for i, ending in zip(group, endings, strict=True)}
+        build = partial(many_problem, probe, some, starts=begins)
+        problem, solutions = solve_features(build, wanted, chosen, **ends)
+        for k, (i, solution) in enumerate(zip(group, solutions, strict=True)):
+            solved[i] = problem, problem.features(solution.position, k), solution
     settings = {"vary": "features", "values": "continuous", "solver": name, "slope": slope, "seed": seed, **limits}
     settings |= {"start": start if isinstance(start, str) else "moments" if start is None else "given"}
     settings |= {"graphs": len(graphs), "device": str(starts[0].device)}
     metamers = []
     for place, (graph, target, begin) in enumerate(zip(graphs, targets, starts, strict=True)):
-        problem, ending = solved[place]
+        problem, x, solution = solved[place]
         own = {"row_space": None if problem.space is None else problem.space.rank, "place": place}
-        found = with_features(graph, problem.features(ending.position, begin)).clone()
-        outcome = _outcome(found, with_features(graph, begin).clone(), ending, settings | own)
+        found, first = (with_features(graph, rows).clone() for rows in (x, begin))
+        outcome = Outcome(found, first, solution.status, solution.steps, solution.history(), settings | own)
+        if start is None or start == "moments":
+            outcome = told_if_unmoved(graph, outcome)
         metamers.append(assemble(probe, target, graph, outcome, free_nodes=None, began=began))
     seconds = time.perf_counter() - began
     return [replace(metamer, seconds=seconds) for metamer in metamers]
@@ -135,26 +147,3 @@ def _target(probe: Probe, graph: Data, place: int) -> Target:
             return Target.of(probe(graph), None)
     except (RuntimeError, IndexError, ValueError) as error:
         raise ValueError(f"graphs[{place}]: {error}") from error
-
-
-def _solve(
-    probe: Probe,
-    graphs: Sequence[Data],
-    targets: Sequence[Target],
-    starts: Sequence[Tensor],
-    solver: Solver,
-    limits: dict[str, Any],
-) -> tuple[ManyProblem, list[Ending]]:
-    """Run Adam on the features and the plain residual, any other solver on all that makes it fast."""
-    if isinstance(solver, Adam):
-        plain = [replace(target, active=None) for target in targets]
-        problem = many_problem(probe, graphs, plain, starts, reduce=False)
-        return problem, solve_each(problem, solver, **limits | {"max_steps": [limits["max_steps"]] * len(graphs)})
-    problem = many_problem(probe, graphs, targets, starts, reduce=True)
-    return problem, solve_each_graduated(problem, solver, **limits)
-
-
-def _outcome(graph: Data, start: Data, ending: Ending, settings: dict[str, Any]) -> Outcome:
-    table = pd.DataFrame({"step": range(1, ending.steps + 1), "loss": ending.losses.numpy(), "seconds": ending.seconds})
-    history = table[~ending.relaxed.numpy()].reset_index(drop=True)
-    return Outcome(graph, start, ending.status, ending.steps, history, settings)

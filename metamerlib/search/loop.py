@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 CHECK_EVERY_ON_GPU = 20
 STALL_WINDOW = 50
 MOST_MISSES = 8
-STATUSES = ("running", "converged", "non_finite", "stalled", "max_steps")
-RUNNING, CONVERGED, NON_FINITE, STALLED, MAX_STEPS = range(5)
+STATUSES = ("running", "converged", "non_finite", "stalled", "max_steps", "stopped")
+RUNNING, CONVERGED, NON_FINITE, STALLED, MAX_STEPS, STOPPED = range(6)
 
 
 class Evaluation(NamedTuple):
@@ -37,12 +38,18 @@ class Problem(Protocol):
     @property
     def start(self) -> Tensor: ...
 
+    def evaluate(self, position: Tensor) -> Evaluation: ...
+
+
+class Relaxable(Problem, Protocol):
+    """The same for a model whose ReLUs may leak, and for some of the searches."""
+
     @property
     def relaxable(self) -> bool: ...
 
-    def relaxed(self, leak: float, start: Tensor) -> Problem: ...
+    def relaxed(self, leak: float, start: Tensor) -> Relaxable: ...
 
-    def evaluate(self, position: Tensor) -> Evaluation: ...
+    def subset(self, kept: Sequence[int], start: Tensor) -> Relaxable: ...
 
 
 class Solver(Protocol):
@@ -53,47 +60,16 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Solution:
-    """Outcome of a search.
-
-    Attributes:
-        position: Best position of every restart ``[B, n, r]``.
-        loss: :math:`L_{act}` there ``[B]``; infinite where no evaluation was finite.
-        status: converged, stalled, max_steps or non_finite.
-        steps: Number of evaluations of loss and gradient.
-        losses: :math:`L_{act}` of every restart at every step ``[steps, B]``.
-        seconds: Time since the start of the loop at every step ``[steps]``.
-        relaxed: Steps that saw a relaxed model, whose losses say nothing of the real one ``[steps]``.
-    """
-
-    position: Tensor
-    loss: Tensor
-    status: str
-    steps: int
-    losses: Tensor
-    seconds: list[float]
-    relaxed: Tensor
-
-
-class Searches(Problem, Protocol):
-    """B searches that have nothing to do with one another, and the same for some of them."""
-
-    def relaxed(self, leak: float, start: Tensor) -> Searches: ...
-
-    def subset(self, kept: Sequence[int], start: Tensor) -> Searches: ...
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How one of many searches ended.
+    """How one search ended.
 
     Attributes:
         position: Best position ``[n, r]``.
         loss: :math:`L_{act}` there; infinite where no evaluation was finite.
-        status: converged, stalled, max_steps or non_finite.
+        status: converged, stalled, max_steps, non_finite, or stopped (a restart of which another converged).
         steps: Number of evaluations of loss and gradient until it ended.
         losses: :math:`L_{act}` at each of them ``[steps]``.
         seconds: Time since the start of the loop at each of them.
-        relaxed: Steps that saw a relaxed model ``[steps]``.
+        relaxed: Steps that saw a relaxed model, whose losses say nothing of the real one ``[steps]``.
     """
 
     position: Tensor
@@ -103,6 +79,11 @@ class Ending:
     losses: Tensor
     seconds: list[float]
     relaxed: Tensor
+
+    def history(self) -> pd.DataFrame:
+        """Return columns step, loss, seconds; steps of a relaxed model are left out."""
+        table = pd.DataFrame({"step": range(1, self.steps + 1), "loss": self.losses.numpy(), "seconds": self.seconds})
+        return table[~self.relaxed.numpy()].reset_index(drop=True)
 
 
 class _Watch:
@@ -118,12 +99,10 @@ class _Watch:
         self.seconds: list[float] = []
         self.began = time.perf_counter()
 
-    def note(self, position: Tensor, evaluation: Evaluation, running: Tensor | None = None) -> None:
+    def note(self, position: Tensor, evaluation: Evaluation, running: Tensor) -> None:
         """Take in one step; a search that runs no more keeps its best. Nothing here waits for a GPU."""
         finite = torch.isfinite(evaluation.loss) & torch.isfinite(evaluation.gradient.sum((1, 2)))
-        better = finite & (evaluation.loss < self.least)
-        if running is not None:
-            better = running & better
+        better = running & finite & (evaluation.loss < self.least)
         self.least = torch.where(better, evaluation.loss, self.least)
         torch.where(better[:, None, None], position, self.best, out=self.best)
         self.misses = torch.where(finite, 0.0, self.misses + 1)
@@ -133,93 +112,72 @@ class _Watch:
 
     def flat(self, stall_rtol: float | None) -> Tensor:
         """Tell which searches have not got on within the last steps ``[B]``."""
-        if len(self.bests) <= STALL_WINDOW:
+        if stall_rtol is None or len(self.bests) <= STALL_WINDOW:
             return torch.zeros_like(self.least, dtype=torch.bool)
         before = self.bests[-1 - STALL_WINDOW]
-        return (before - self.least <= (stall_rtol or 0.0) * before) | ~torch.isfinite(before)
+        return (before - self.least <= stall_rtol * before) | ~torch.isfinite(before)
 
 
 def solve(
-    problem: Problem, solver: Solver, *, max_steps: int, rtol: float, stall_rtol: float | None = None
-) -> Solution:
-    """Run a solver until one restart is converged, all are non-finite, the loss is flat, or steps run out.
+    problem: Problem,
+    solver: Solver,
+    *,
+    max_steps: int | Sequence[int],
+    rtol: float,
+    stall_rtol: float | None = None,
+    until: str = "first",
+) -> list[Solution]:
+    """Run a solver on B searches at once, and say of each how it ended.
 
-    A line search may meet a value that is not finite and step back; eight in a row are the end of a restart.
+    A line search may meet a value that is not finite and step back; eight in a row are the end of a search.
     On a GPU the host looks at the loss only every 20 steps, so that no step waits for it.
 
     Args:
         problem: What is minimised.
-        solver: Yields positions and their evaluations.
-        max_steps: Largest number of evaluations.
-        rtol: Converged when :math:`L_{act}` is at most this.
-        stall_rtol: Stalled when the best loss fell by less than this share within 50 steps.
-    """
-    watch, status = _Watch(problem.start), "stalled"
-    for step, (position, evaluation) in enumerate(solver.iterate(problem), start=1):
-        watch.note(position, evaluation)
-        if step % watch.check_every == 0 or step == max_steps:
-            verdict = _verdict(watch, rtol, stall_rtol)
-            if verdict is not None or step == max_steps:
-                status = verdict or "max_steps"
-                break
-    if not bool(torch.isfinite(watch.least).any()):
-        status = "non_finite"
-    steps, losses = len(watch.losses), torch.stack(watch.losses).cpu()
-    relaxed = torch.zeros(steps, dtype=torch.bool)
-    return Solution(watch.best, watch.least, status, steps, losses, watch.seconds, relaxed)
-
-
-def _verdict(watch: _Watch, rtol: float, stall_rtol: float | None) -> str | None:
-    """Return how searches of which one is enough have ended, or None while they go on."""
-    if bool((watch.least <= rtol).any()):
-        return "converged"
-    if bool((watch.misses >= MOST_MISSES).all()):
-        return "non_finite"
-    if stall_rtol is not None and bool(watch.flat(stall_rtol).all()):
-        return "stalled"
-    return None
-
-
-def solve_each(
-    searches: Searches, solver: Solver, *, max_steps: Sequence[int], rtol: float, stall_rtol: float | None = None
-) -> list[Ending]:
-    """Run a solver until every search has ended; one that has ended keeps what it then had.
-
-    The rules are those of :func:`solve`, search by search, so that none depends on its
-    company. One whose best loss does not fall at all within 50 steps has stalled: a line search is at its end.
-
-    Args:
-        searches: What is minimised.
         solver: Yields positions and their evaluations; no search may influence another.
-        max_steps: Largest number of evaluations of each search; with 0 it stays where it is.
+        max_steps: Largest number of evaluations, of all searches or of each; with 0 a search stays where it is.
         rtol: Converged when :math:`L_{act}` is at most this.
-        stall_rtol: Stalled when the best loss fell by less than this share within 50 steps.
+        stall_rtol: Stalled when the best loss fell by no more than this share within 50 steps; None for never.
+        until: first (the searches are restarts of one: all end when one is converged, or when all are flat or
+            not finite) or all (each ends for itself, and then keeps what it had).
     """
-    watch = _Watch(searches.start)
-    limits = torch.tensor(list(max_steps), device=watch.best.device)
+    company = _any_or_all if until == "first" else list
+    watch = _Watch(problem.start)
+    limits = torch.as_tensor(max_steps, device=watch.best.device).expand(watch.least.shape)
     code = torch.where(limits > 0, RUNNING, MAX_STEPS)
-    ended_at = torch.zeros_like(limits)
-    for step, (position, evaluation) in enumerate(solver.iterate(searches), start=1):
+    ended_at = torch.zeros_like(code)
+    for step, (position, evaluation) in enumerate(solver.iterate(problem), start=1):
         running = code == RUNNING
         watch.note(position, evaluation, running)
         ended_at = torch.where(running, step, ended_at)
-        ends = ((CONVERGED, watch.least <= rtol), (NON_FINITE, watch.misses >= MOST_MISSES))
-        for new, which in (*ends, (STALLED, watch.flat(stall_rtol)), (MAX_STEPS, step >= limits)):
+        ends = company([watch.least <= rtol, watch.misses >= MOST_MISSES, watch.flat(stall_rtol), step >= limits])
+        for new, which in zip((CONVERGED, NON_FINITE, STALLED, MAX_STEPS), ends, strict=True):
             code = torch.where((code == RUNNING) & which, new, code)
-        if step % watch.check_every == 0 and bool((code != RUNNING).all()):
+        if step % watch.check_every == 0 and not bool((code == RUNNING).any()):
             break
     code = torch.where(code == RUNNING, STALLED, code)
+    code = torch.where((code == CONVERGED) & (watch.least > rtol), STOPPED, code)
     code = torch.where(torch.isfinite(watch.least), code, NON_FINITE)
-    return _endings(watch, code, ended_at)
+    return _solutions(watch, code, ended_at)
 
 
-def _endings(watch: _Watch, code: Tensor, ended_at: Tensor) -> list[Ending]:
+def _any_or_all(ends: list[Tensor]) -> list[Tensor]:
+    """Let one converged search end all of them, and any other reason only when it holds for all."""
+    return [ends[0].any(), *(which.all() for which in ends[1:])]
+
+
+def _solutions(watch: _Watch, code: Tensor, ended_at: Tensor) -> list[Solution]:
     losses = torch.stack(watch.losses).cpu()
     ends = zip(watch.best, watch.least.tolist(), code.tolist(), ended_at.tolist(), strict=True)
     return [
-        Ending(position, loss, STATUSES[c], n, losses[:n, b], watch.seconds[:n], torch.zeros(n, dtype=torch.bool))
+        Solution(position, loss, STATUSES[c], n, losses[:n, b], watch.seconds[:n], torch.zeros(n, dtype=torch.bool))
         for b, (position, loss, c, n) in enumerate(ends)
     ]
+
+
+def best_solution(solutions: Sequence[Solution]) -> int:
+    """Return the place of the search of least loss, the first of several."""
+    return min(range(len(solutions)), key=lambda place: solutions[place].loss)
 
 
 def joined_seconds(parts: Iterable[Sequence[float]]) -> list[float]:

@@ -70,3 +70,31 @@ def test_bad_arguments():
     graph.edge_index = graph.edge_index[:, :3]
     with pytest.raises(ValueError, match="simple undirected graph"):
         two_lift(graph)
+
+
+def coloured(graph):
+    """The graph of networkx with the node that each copy stands for as colour."""
+    made = to_networkx(graph, to_undirected=True)
+    nx.set_node_attributes(made, {node: node % (graph.num_nodes // 2) for node in made}, "colour")
+    return made
+
+
+def same(graph, other):
+    return nx.is_isomorphic(
+        coloured(graph), coloured(other), node_match=nx.algorithms.isomorphism.categorical_node_match("colour", None)
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_lift_of_a_forest_is_two_copies_of_it(seed):
+    tree = to_data(nx.disjoint_union(nx.random_labeled_tree(12, seed=seed), nx.path_graph(4)))
+    lift = two_lift(tree, 0.5, seed=seed)
+    assert edge_set(lift) != edge_set(double(tree)) and same(lift, double(tree))
+
+
+def test_crossing_a_bridge_alone_renames_nodes_and_crossing_a_cycle_does_not():
+    graph = to_data(nx.lollipop_graph(3, 2))  # a triangle with a tail of two edges
+    ends = graph.edge_index
+    tail = (ends >= 3).any(dim=0)
+    assert same(two_lift(graph, signs=tail), double(graph))
+    assert not same(two_lift(graph, signs=(ends.sum(dim=0) == 1)), double(graph))

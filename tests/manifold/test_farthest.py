@@ -102,3 +102,34 @@ def test_zero_features_have_no_bound(graph):
     torch.nn.init.ones_(model.layers[0].conv.bias)
     with pytest.raises(ValueError, match="free features of the reference are zero"):
         ml.farthest_metamer(model, with_features(graph, 0 * graph.x), layer=1)
+
+
+def test_farthest_along_a_direction_of_a_linear_model_is_on_the_edge_of_its_ball(graph):
+    model, along = gnn(act="identity"), features(7)[[0, 1, 2]]
+    options = dict(layer=2, nodes=[0, 1, 2], free_nodes=[0, 1, 2])
+    far = ml.farthest_metamer(model, graph, direction=along, **options)
+    base = graph.x[[0, 1, 2]]
+
+    def tangent(v):
+        return ml.project_to_tangent(model, graph, v, method="dense", **options)
+
+    bound, free = base - tangent(base), tangent(along)
+    wanted = bound + (base.norm() ** 2 - bound.norm() ** 2).sqrt() * free / free.norm()
+    torch.testing.assert_close(far.graph.x[[0, 1, 2]], wanted, rtol=0, atol=1e-5)
+    assert far.history["along"].iloc[-1] == pytest.approx(((wanted * along).sum() / along.norm()).item(), rel=1e-6)
+    assert error_of(model, far.graph, graph, 2, [0, 1, 2]) < 1.01e-8
+
+
+def test_another_ball_bounds_the_metamer(graph):
+    model, along, centre = gnn(act="elu"), features(7)[[0]], graph.x[[0]] + 0.1 * features(8)[[0]]
+    options = dict(layer=2, nodes=[0], free_nodes=[0], direction=along, centre=centre)
+    far = ml.farthest_metamer(model, graph, radius=3.0, **options)
+    assert (far.graph.x[[0]] - centre).norm() <= 3 * (1 + 1e-6)
+    wide = ml.farthest_metamer(model, graph, radius=9.0, **options)
+    assert wide.history["along"].iloc[-1] > far.history["along"].iloc[-1] > far.history["along"].iloc[0]
+    with pytest.raises(ValueError, match="outside of radius"):
+        ml.farthest_metamer(model, graph, radius=0.01, **options)
+    with pytest.raises(ValueError, match="direction is zero"):
+        ml.farthest_metamer(model, graph, layer=2, nodes=[0], free_nodes=[0], direction=torch.zeros(1, 40))
+    with pytest.raises(ValueError, match="centre must be a tensor"):
+        ml.farthest_metamer(model, graph, layer=2, nodes=[0], free_nodes=[0], centre=torch.zeros(2, 40))

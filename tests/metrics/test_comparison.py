@@ -1,4 +1,5 @@
 import copy
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,13 +9,13 @@ import torch
 
 import metamerlib as ml
 from metamerlib.exact.lifts import double
-from metamerlib.metrics.comparison import UNCHANGED, _edge_distances, _structure
 from metamerlib.metrics.cycles import cycle_counts
 from metamerlib.metrics.features import feature_cosine
 from metamerlib.metrics.matching import prediction_match, snr_db
 from metamerlib.metrics.null import other_graphs
 from metamerlib.metrics.spectrum import degree_distance
 from metamerlib.metrics.structure import edge_jaccard, wl_kernel
+from metamerlib.metrics.structure_scores import UNCHANGED, edge_distances, structure_scores
 from metamerlib.probing.probe import Probe
 from tests.helpers.graphs import gnn as graph_level
 from tests.helpers.graphs import rings_and_stars
@@ -27,8 +28,10 @@ relative_frobenius_shuffled classifier_match classifier_accuracy classifier_accu
 retrieval_first wl_kernel wl_features wl_classes edge_jaccard edge_flips degree_distance clustering_distance
 spectrum_distance triangle_ratio four_cycle_ratio edge_homophily edge_homophily_reference components
 components_reference isomorphic excess_invariance consistency dead_units is_metamer null_max_pearson
-null_max_spearman null_max_snr_db visible_cosine visible_cosine_start visible_cosine_shuffled
-feature_cosine_nullspace rise kept visible_rank visible_reason"""
+null_max_spearman null_max_snr_db matched different failed neighbour_cosine edge_overlap centred_error nearest_ratio
+visible_cosine visible_cosine_start visible_cosine_shuffled feature_cosine_nullspace rise kept visible_rank
+visible_reason"""
+TYPES = dict.fromkeys(("is_metamer", "matched", "different"), bool) | dict.fromkeys(("failed", "visible_reason"), str)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +67,7 @@ def rewired(metamer):
 def test_every_metric_of_the_contract_is_there(model, metamer):
     scores = ml.compare(model, metamer, null_draws=5)
     assert set(CONTRACT.split()) <= set(scores.index) and scores.index.is_unique
-    kinds = {"is_metamer": bool, "visible_reason": str}
-    assert all(type(value) is kinds.get(name, float) for name, value in scores.items())
+    assert all(type(value) is TYPES.get(name, float) for name, value in scores.items())
 
 
 def test_scores_agree_with_the_metamer_and_with_single_metrics(model, graph, metamer):
@@ -78,7 +80,10 @@ def test_scores_agree_with_the_metamer_and_with_single_metrics(model, graph, met
     assert scores["feature_cosine"] == feature_cosine(metamer.graph.x, graph.x).mean
     assert scores["excess_invariance"] == scores["prediction_match"] - scores["feature_cosine"]
     assert scores["wl_kernel"] == scores["edge_jaccard"] == 1
-    assert scores["is_metamer"] and scores["null_max_pearson"] < scores["pearson"]
+    assert scores["matched"] and scores["null_max_pearson"] < scores["pearson"]
+    # Eight units of the first layer read the clubs' 34 indicators, and most of each stays.
+    assert scores["different"] == (scores["retrieval_first"] < 0.5 and scores["feature_cosine"] < 0.5)
+    assert scores["is_metamer"] == scores["different"] and math.isnan(scores["nearest_ratio"])
 
 
 def test_the_reference_itself_is_perfect(model, graph, metamer):
@@ -87,7 +92,8 @@ def test_the_reference_itself_is_perfect(model, graph, metamer):
         assert scores[name] == pytest.approx(1), name
     for name in ("L_act", "relative_error", "relative_frobenius", "excess_invariance", "dead_units"):
         assert scores[name] == 0, name
-    assert scores["retrieval_rank"] == scores["consistency"] == 1 and scores["is_metamer"]
+    assert scores["retrieval_rank"] == scores["consistency"] == scores["edge_overlap"] == 1
+    assert scores["matched"] and not scores["is_metamer"] and scores["failed"] == "retrieval, likeness"
 
 
 def test_changed_edges_are_judged_by_the_kernel(model, graph, metamer):
@@ -96,6 +102,7 @@ def test_changed_edges_are_judged_by_the_kernel(model, graph, metamer):
     assert scores["feature_cosine"] == 1
     assert scores["wl_kernel"] == wl_kernel(changed.graph, graph) < 1
     assert scores["edge_jaccard"] == edge_jaccard(changed.graph, graph) == 77 / 79
+    assert scores["edge_overlap"] == 77 / 78 and "overlap" in scores["failed"] and not scores["different"]
     assert scores["edge_jaccard_shuffled"] < 0.5
     assert scores["excess_invariance"] == scores["prediction_match"] - scores["wl_kernel"]
 
@@ -117,13 +124,13 @@ def test_structure_of_changed_edges_is_measured(model, graph, metamer):
 
 def test_known_values_of_equal_edges_are_those_that_are_computed(metamer):
     kept = replace(metamer, graph=metamer.reference)
-    assert _edge_distances(kept.graph, metamer.reference) == UNCHANGED
+    assert edge_distances(kept.graph, metamer.reference) == UNCHANGED
 
 
 def test_an_exact_metamer_is_seen_by_what_no_colour_sees(graph):
     both = double(graph)
     switched = ml.switch_metamer(both)
-    scores = _structure(SimpleNamespace(graph=switched, reference=both, start=both), 0)
+    scores = structure_scores(SimpleNamespace(graph=switched, reference=both, start=both), 0)
     assert scores["wl_kernel"] == scores["wl_features"] == scores["wl_classes"] == 1
     assert scores["degree_distance"] == scores["edge_jaccard"] == scores["isomorphic"] == 0
     assert scores["spectrum_distance"] > 0.03 and scores["triangle_ratio"] == 0
@@ -146,10 +153,11 @@ def test_reproducible_under_a_seed(model, metamer):
     assert other["null_max_pearson"] != first["null_max_pearson"] and other["L_act"] == first["L_act"]
 
 
-def test_model_and_metamer_are_left_as_they_were(graph, metamer):
+def test_model_and_metamer_are_left_as_they_were(graph):
     model = build(graph, norm="batch").train()
     model(graph.x, graph.edge_index).sum().backward()
     before, gradients = copy.deepcopy(model.state_dict()), [p.grad.clone() for p in model.parameters()]
+    metamer = ml.find_metamer(model, graph, layer=1, max_steps=20)
     keys, x = list(metamer.graph.keys()), metamer.graph.x.clone()
     ml.compare(model, metamer, null_draws=2)
     assert model.training and all(p.requires_grad for p in model.parameters())
@@ -169,7 +177,7 @@ def test_models_without_classes_and_graphs_without_labels(graph):
     scores = ml.compare(without, ml.find_metamer(without, bare, layer=1, rtol=1e-6), null_draws=2)
     missing = ["prediction_match", "chance_match", "start_match", "shuffled_match", "classifier_match"]
     assert scores[[*missing, "excess_invariance", "consistency"]].astype(float).isna().all()
-    assert scores["is_metamer"]
+    assert scores["matched"]
 
 
 def test_a_forward_of_ones_own(graph, model, metamer):
@@ -181,7 +189,7 @@ def test_a_forward_of_ones_own(graph, model, metamer):
 
 def test_no_draws_leave_the_start_alone(model, metamer):
     scores = ml.compare(model, metamer, null_draws=0)
-    assert np.isfinite(scores["null_max_pearson"]) and scores["is_metamer"]
+    assert np.isfinite(scores["null_max_pearson"]) and scores["matched"]
     with pytest.raises(ValueError, match="got null_draws=-1"):
         ml.compare(model, metamer, null_draws=-1)
 
@@ -193,7 +201,8 @@ def test_other_graphs_stand_for_the_reference_of_a_pooled_layer(layer, kinds):
     metamer = ml.find_metamer(model, graphs[0], layer=layer)
     without, beside = (ml.compare(model, metamer, null_draws=6, others=others) for others in (None, graphs))
     assert beside.L_act == without.L_act == pytest.approx(metamer.loss, rel=1e-6)
-    assert beside.prediction_match == 1.0 and beside.is_metamer in (True, False)
+    assert beside.prediction_match == 1.0 and beside.matched in (True, False)
+    assert math.isnan(without.nearest_ratio) and math.isnan(beside.centred_error) == (not kinds)
     assert (beside.null_max_snr_db >= without.null_max_snr_db) and np.isfinite(beside.null_max_pearson)
     probe = Probe(model, layer)
     with torch.no_grad():

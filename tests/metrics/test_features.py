@@ -121,3 +121,19 @@ def test_scores_do_not_depend_on_the_order_of_nodes():
 def test_shapes_must_agree(measure):
     with pytest.raises(ValueError, match=r"got features of shape \[30, 11\] beside \[30, 12\]"):
         measure(REAL[:, 1:], REAL)
+
+
+def test_neighbours_of_another_direction_by_hand():
+    x = torch.tensor([[3.0, 4.0], [6.0, 8.0], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    # Nearest of another direction: 0.8 for both rows along (3, 4), 0.6 and 0.8 for the axes; zero rows are left out.
+    assert features.neighbour_cosine(x) == pytest.approx((0.8 + 0.8 + 0.6 + 0.8) / 4)
+    assert features.neighbour_cosine(x, rows=torch.tensor([2, 3])) == pytest.approx(0.6)
+    assert features.neighbour_cosine(torch.eye(40)) == 0 and math.isnan(features.neighbour_cosine(torch.zeros(2, 2)))
+    assert features.neighbour_cosine(-x[:2]) == 0
+
+
+def test_neighbours_are_the_same_in_a_sparse_table():
+    x = (torch.rand(60, 200, generator=torch.Generator().manual_seed(0)) < 0.05).float()
+    cosines = torch.nn.functional.normalize(x, dim=1) @ torch.nn.functional.normalize(x, dim=1).T
+    cosines[cosines > 1 - 1e-5] = 0
+    assert features.neighbour_cosine(x) == pytest.approx(cosines[x.any(dim=1)].amax(dim=1).mean().item(), abs=1e-6)

@@ -12,6 +12,7 @@ from metamerlib.metrics.structure import (
     edge_flips,
     edge_homophily,
     edge_jaccard,
+    edge_overlap,
     node_labels,
     num_components,
     wl_kernel,
@@ -82,12 +83,12 @@ def test_labels_are_the_first_colours():
 def test_jaccard_reads_edges_without_direction_and_without_zero_weights():
     one = Data(edge_index=torch.tensor([[0, 1, 1], [1, 0, 2]]), num_nodes=3)
     other = Data(edge_index=torch.tensor([[2, 0], [1, 2]]), num_nodes=3)
-    assert edge_jaccard(one, other) == 1 / 3
+    assert edge_jaccard(one, other) == 1 / 3 and edge_overlap(one, other) == 1 / 2
     weighted = Data(edge_index=other.edge_index, edge_weight=torch.tensor([1.0, 0.0]), num_nodes=3)
     assert edge_jaccard(one, weighted) == 1 / 2
     empty = Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=3)
     assert edge_jaccard(empty, empty) == wl_kernel(empty, empty) == 1
-    assert edge_jaccard(one, empty) == 0
+    assert edge_jaccard(one, empty) == edge_overlap(empty, one) == 0 and edge_overlap(one, empty) == 1
 
 
 def test_bad_arguments():

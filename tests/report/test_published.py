@@ -4,6 +4,10 @@ On the machine that computed the tables the new rows are the same to the last bi
 (AVX2 against SSE) a search ends elsewhere within its tolerance; over all karate rows and some of Cora, Cora_ML we saw
 these largest differences, and allow several times as much: S_feat 0.0015, S_match one node of Cora (0.0004), cosines
 at the start 1e-7, L_act 2e-8 below its tolerance of 1e-6; test accuracies and statuses did not change.
+
+Training can differ more: where a row's hash of weights is another one than here, the row is of another network, and
+gin, which sums over neighbours without a norm, is the one whose accuracy was seen to move, by 0.04 on Wisconsin. Such
+rows of gin, and no others, are compared within the wider tolerances of `OTHER_NETWORK`.
 """
 
 import json
@@ -37,6 +41,7 @@ CLOSE = {
     "reference": 1e-3,
     "loss": 0.01,
 }
+OTHER_NETWORK = {"test_accuracy": 0.08, "val_accuracy": 0.08, "feature_cosine": 0.06, "nullspace_cosine": 0.03}
 
 
 def differences(published: pd.DataFrame, again: pd.DataFrame, nodes: int) -> list[str]:
@@ -48,6 +53,8 @@ def differences(published: pd.DataFrame, again: pd.DataFrame, nodes: int) -> lis
         found.append("status")
     one = max(2.2 / nodes, 1.1 / len(again) if "class_kept" in again else 0.0)  # 2.2: a test node of karate's 16
     allowed = CLOSE | dict.fromkeys(SHARES, max(0.005, one))
+    if other_network(published, again):
+        allowed |= OTHER_NETWORK
     for name in sorted(allowed.keys() & set(again)):
         means = published[name].astype(float).mean(), again[name].astype(float).mean()
         if any(mean == mean for mean in means) and not abs(means[0] - means[1]) <= allowed[name]:
@@ -57,6 +64,14 @@ def differences(published: pd.DataFrame, again: pd.DataFrame, nodes: int) -> lis
         if (again["L_act"][converged] > published["rtol"].iloc[0] * (1 + 1e-6)).any():
             found.append("L_act of a converged search is above its tolerance")
     return found
+
+
+def other_network(published: pd.DataFrame, again: pd.DataFrame) -> bool:
+    """Tell whether rows of gin were published with other weights than were trained here."""
+    if not {"weights", "architecture"} <= set(published) or "weights" not in again:
+        return False
+    kept = published["weights"].fillna("")
+    return (published["architecture"] == "gin").all() and (kept != "").all() and list(kept) != list(again["weights"])
 
 
 def experiment(notebook: Path) -> dict[str, Any]:
@@ -152,6 +167,10 @@ PUBLISHED = pd.DataFrame(
     ("change", "named"),
     [
         ({}, []),
+        ({"architecture": "gin", "weights": "b", "test_accuracy": 0.77}, []),
+        ({"architecture": "gin", "weights": "b", "test_accuracy": 0.7}, ["test_accuracy: 0.7 instead of 0.8"]),
+        ({"architecture": "gin", "weights": "a", "test_accuracy": 0.77}, ["test_accuracy: 0.77 instead of 0.8"]),
+        ({"architecture": "gcn", "weights": "b", "test_accuracy": 0.77}, ["test_accuracy: 0.77 instead of 0.8"]),
         ({"feature_cosine": 0.075, "L_act": 1e-7}, []),
         ({"feature_cosine": 0.1}, ["feature_cosine: 0.1 instead of 0.07"]),
         ({"test_accuracy": 0.79}, ["test_accuracy: 0.79 instead of 0.8"]),
@@ -161,7 +180,10 @@ PUBLISHED = pd.DataFrame(
     ],
 )
 def test_differences_are_named(change, named):
-    assert differences(PUBLISHED, PUBLISHED.assign(**change), nodes=2708) == named
+    published = PUBLISHED.assign(
+        **{"architecture": change["architecture"], "weights": "a"} if "weights" in change else {}
+    )
+    assert differences(published, PUBLISHED.assign(**change), nodes=2708) == named
 
 
 def test_texts_are_there_for_every_metric_and_no_other():

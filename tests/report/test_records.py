@@ -41,7 +41,7 @@ def test_project_root_walks_up(tmp_path):
 
 
 def test_grid_runs_the_last_axis_fastest():
-    assert records.grid(a=[1, 2], b="xy") == [
+    assert records.grid(a=[1, 2], b=["x", "y"]) == [
         {"a": 1, "b": "x"},
         {"a": 1, "b": "y"},
         {"a": 2, "b": "x"},
@@ -355,3 +355,35 @@ records.compute(lambda a: {{"b": a}}, [{{"a": 1}}], name="n", recipe=1, store={s
     nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     assert notebook.cells[0].outputs == []
     assert (tmp_path / "n.parquet").exists()
+
+
+def test_a_training_fails_below_nine_tenths_of_the_best_arm_of_its_own_graph():
+    runs = pd.DataFrame(
+        {
+            "graph": ["a"] * 4 + ["b"] * 2,
+            "depth": [2, 2, 8, 8, 2, 8],
+            "seed": [0, 1, 0, 1, 0, 0],
+            "val_accuracy": [0.8, 0.9, 0.7, 0.8, 0.5, 0.4],
+        }
+    )
+    twice = pd.concat([runs, runs], ignore_index=True)  # rows of nodes: a run counts once
+    assert records.sound_trainings(twice, ["graph"], ["depth"]).tolist() == [True, True, False, True, True, False] * 2
+    assert records.sound_trainings(runs, ["graph", "depth"], [], share=0.95).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_the_exact_interval_of_a_share_excludes_what_is_less_likely_than_its_tails():
+    from scipy import stats
+
+    share, low, high = records.share_interval(7, 20)
+    assert share == 0.35
+    assert stats.binom.sf(6, 20, low) == pytest.approx(0.025) and stats.binom.cdf(7, 20, high) == pytest.approx(0.025)
+    assert records.share_interval(0, 5)[1:] == pytest.approx((0.0, 1 - 0.025 ** (1 / 5)))
+    with pytest.raises(ValueError, match="6 successes in 5 trials"):
+        records.share_interval(6, 5)

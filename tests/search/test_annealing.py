@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import metamerlib as ml
-from metamerlib.search.annealing import FAR_SHARE, attribute_change, independent_nodes
+from metamerlib.search.annealing import FAR_SHARE, accept, attribute_change, independent_nodes
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -35,3 +35,17 @@ def test_two_moves_share_a_node_between_them_and_keep_most_of_their_own():
     assert found.tolist() == pytest.approx([3.0, 3.0])
     found = attribute_change(torch.tensor([1.0, 0.0]), torch.tensor([0, 1]), 2, edges[:, :2])
     assert found.tolist() == pytest.approx([1 / (1 + FAR_SHARE), FAR_SHARE / (1 + FAR_SHARE)])
+
+
+def test_half_as_many_moves_are_tried_until_the_objective_agrees():
+    change, threshold = torch.tensor([5.0, 1.0, 3.0, 2.0, 9.0]), torch.tensor([6.0, 6.0, 6.0, 6.0, 6.0])
+    seen = []
+
+    def attempt(good):
+        seen.append(good.tolist())
+        return good.tolist() if len(good) < 2 else None
+
+    assert accept(change, threshold, attempt) == [1]
+    assert seen == [[1, 3, 2, 0], [1, 3], [1]]
+    assert accept(change, threshold, lambda good: None) is None
+    assert accept(change, 0 * threshold, attempt) is None

@@ -3,7 +3,7 @@ import torch
 
 from metamerlib.search.features.adam import Adam
 from metamerlib.search.features.lbfgs import LBFGS
-from metamerlib.search.loop import Evaluation, solve, solve_each
+from metamerlib.search.loop import Evaluation, best_solution, solve
 
 
 class Toy:
@@ -40,12 +40,13 @@ def square(x):
 
 def test_best_iterate_of_every_restart_is_kept():
     problem = Toy(square, 9.0, 9.0)
-    solution = solve(problem, Scripted([3, 4], [1, 5], [2, 2]), max_steps=9, rtol=1e-9)
-    assert solution.position.flatten().tolist() == [1.0, 2.0]
-    assert solution.loss.tolist() == [1.0, 4.0]
-    assert solution.losses.tolist() == [[9.0, 16.0], [1.0, 25.0], [4.0, 4.0]]
-    assert (solution.status, solution.steps, len(solution.seconds)) == ("stalled", 3, 3)
-    assert not solution.relaxed.any()
+    found = solve(problem, Scripted([3, 4], [1, 5], [2, 2]), max_steps=9, rtol=1e-9)
+    assert [(one.position.item(), one.loss) for one in found] == [(1.0, 1.0), (2.0, 4.0)]
+    assert [one.losses.tolist() for one in found] == [[9.0, 1.0, 4.0], [16.0, 25.0, 4.0]]
+    for one in found:
+        assert (one.status, one.steps, len(one.seconds), len(one.history())) == ("stalled", 3, 3, 3)
+        assert not one.relaxed.any()
+    assert best_solution(found) == 0 and best_solution(found[::-1]) == 1
 
 
 @pytest.mark.parametrize(
@@ -65,37 +66,37 @@ def test_best_iterate_of_every_restart_is_kept():
     ],
 )
 def test_status_says_how_the_search_ended(steps, options, status, count):
-    solution = solve(Toy(square, 9.0), Scripted(*steps), **{"max_steps": 1000, "rtol": 0.01, **options})
+    (solution,) = solve(Toy(square, 9.0), Scripted(*steps), **{"max_steps": 1000, "rtol": 0.01, **options})
     assert (solution.status, solution.steps) == (status, count)
 
 
 def test_loss_at_the_tolerance_is_converged():
-    assert solve(Toy(square, 9.0), Scripted([0.5]), max_steps=5, rtol=0.25).status == "converged"
+    assert solve(Toy(square, 9.0), Scripted([0.5]), max_steps=5, rtol=0.25)[0].status == "converged"
 
 
 def test_one_converged_restart_is_enough():
-    solution = solve(Toy(square, 9.0, 9.0), Scripted([3, 3], [2, 0]), max_steps=9, rtol=1e-3)
-    assert solution.status == "converged" and solution.loss.tolist() == [4.0, 0.0]
+    found = solve(Toy(square, 9.0, 9.0), Scripted([3, 3], [2, 0], [0, 0]), max_steps=9, rtol=1e-3)
+    assert [(one.status, one.loss, one.steps) for one in found] == [("stopped", 4.0, 2), ("converged", 0.0, 2)]
 
 
 def test_restart_that_is_not_finite_does_not_spoil_the_others():
     steps = [[torch.nan, 3.0], *([torch.nan, 2.0] for _ in range(99))]
-    solution = solve(Toy(square, 9.0, 9.0), Scripted(*steps), max_steps=99, rtol=1e-3, stall_rtol=0.01)
-    assert (solution.status, solution.steps) == ("stalled", 52)
-    assert solution.loss.tolist() == [torch.inf, 4.0] and solution.position.flatten().tolist() == [9.0, 2.0]
+    lost, kept = solve(Toy(square, 9.0, 9.0), Scripted(*steps), max_steps=99, rtol=1e-3, stall_rtol=0.01)
+    assert (kept.status, kept.steps, kept.loss, kept.position.item()) == ("stalled", 52, 4.0, 2.0)
+    assert (lost.status, lost.loss, lost.position.item()) == ("non_finite", torch.inf, 9.0)
 
 
 def test_finite_loss_with_a_gradient_that_is_not_is_no_solution():
     def root(x):
         return (x - 4).abs().sqrt()
 
-    solution = solve(Toy(root, 9.0), Scripted([5.0], [4.0], [6.0]), max_steps=9, rtol=1e-9)
-    assert solution.loss.tolist() == [1.0] and solution.position.item() == 5.0
+    (solution,) = solve(Toy(root, 9.0), Scripted([5.0], [4.0], [6.0]), max_steps=9, rtol=1e-9)
+    assert solution.loss == 1.0 and solution.position.item() == 5.0
 
 
 @pytest.mark.parametrize("solver", [LBFGS(), Adam(0.3)])
 def test_search_that_begins_at_a_solution_ends_at_once(solver):
-    solution = solve(Toy(square, 0.0), solver, max_steps=100, rtol=1e-6)
+    (solution,) = solve(Toy(square, 0.0), solver, max_steps=100, rtol=1e-6)
     assert (solution.status, solution.steps, solution.position.item()) == ("converged", 1, 0.0)
 
 
@@ -108,7 +109,8 @@ def test_start_and_its_gradient_are_not_changed(solver):
 
 def test_each_ends_at_its_own_step_and_keeps_what_it_had():
     script = Scripted([3, 4], [1.1, 5], [1.0, 2], [4.0, 1.2])
-    one, other = solve_each(Toy(lambda x: (torch.relu(x) - 1) ** 2, 9, 9), script, max_steps=[9, 9], rtol=0.05)
+    toy = Toy(lambda x: (torch.relu(x) - 1) ** 2, 9, 9)
+    one, other = solve(toy, script, max_steps=[9, 9], rtol=0.05, until="all")
     assert (one.status, one.steps, one.position.item()) == ("converged", 2, 1.1)
     assert one.losses.tolist() == pytest.approx([4.0, 0.01]) and len(one.seconds) == 2
     assert (other.status, other.steps, other.position.item()) == ("converged", 4, 1.2)
@@ -126,6 +128,6 @@ def test_each_ends_at_its_own_step_and_keeps_what_it_had():
     ],
 )
 def test_status_is_of_each_search(steps, options, endings):
-    options = {"max_steps": [999, 999], "rtol": 0.01, **options}
-    found = solve_each(Toy(lambda x: (torch.relu(x) - 1) ** 2, 9, 9), Scripted(*steps), **options)
+    options = {"max_steps": [999, 999], "rtol": 0.01, "stall_rtol": 0.0, "until": "all", **options}
+    found = solve(Toy(lambda x: (torch.relu(x) - 1) ** 2, 9, 9), Scripted(*steps), **options)
     assert [(one.status, one.steps) for one in found] == endings

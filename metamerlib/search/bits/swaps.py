@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metamerlib.search.annealing import attribute_change, independent_nodes, temperature
+from metamerlib.search.annealing import Schedule, accept, attribute_change, independent_nodes
 from metamerlib.search.bits.problem import BitProblem, Curvature, Look
 
 SPARE_SLOTS = 8
@@ -69,7 +69,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class BitSwaps:
+class BitSwaps(Schedule):
     r"""Simulated annealing over swaps within rows and, where only the graph's ones are counted, moves between rows.
 
     Each step takes a random one out of every row, scores a random pool of features in its place by
@@ -96,17 +96,12 @@ class BitSwaps:
 
     moves: ClassVar[str] = "bits"
 
-    steps: int = 2000
     pool: int = 256
     hot: float = 0.5
     cold: float = 0.03
     quench: float = 0.1
     probes: int = 4
     refresh: int = 60
-
-    def temperature(self, step: int) -> float:
-        """Return the temperature of a step, from 0."""
-        return temperature(step, self.steps, hot=self.hot, cold=self.cold, quench=self.quench)
 
     def iterate(self, problem: BitProblem) -> Iterator[tuple[Callable[[], Tensor], float]]:
         """Yield each ``[n, K]`` columns of ones with its loss; end when no move is left."""
@@ -265,23 +260,23 @@ def _accepted(problem: BitProblem, state: _State, moves: Moves) -> _State:
         nodes, edges = _nodes(problem, moves), problem.problem.graph.edge_index
         owner[nodes] = torch.arange(len(moves), device=owner.device)[:, None].expand_as(nodes)
         change = attribute_change(together.rows - state.look.rows, owner, len(moves), edges)
-    good = (change < moves.threshold).nonzero()[:, 0]
-    good = good[change[good].argsort()]
-    while good.numel():
+
+    def attempt(good: Tensor) -> _State | None:
         chosen = moves.take(good)
         position = _moved(problem, state, chosen)
         look = problem.look(position)
-        if look.objective < state.look.objective + float(chosen.threshold.sum()):
-            old = state.columns[chosen.rows, chosen.slots]
-            columns = state.columns.clone()
-            columns[chosen.rows, chosen.slots] = chosen.bits
-            kept = state.kept
-            if problem.most_kept is not None:
-                kept += _shared(problem, chosen.rows, chosen.bits[:, None])
-                kept -= _shared(problem, chosen.rows, old[:, None])
-            return _State(columns, position, kept, look)
-        good = good[: good.numel() // 2]
-    return state
+        if not look.objective < state.look.objective + float(chosen.threshold.sum()):
+            return None
+        old = state.columns[chosen.rows, chosen.slots]
+        columns = state.columns.clone()
+        columns[chosen.rows, chosen.slots] = chosen.bits
+        kept = state.kept
+        if problem.most_kept is not None:
+            kept += _shared(problem, chosen.rows, chosen.bits[:, None])
+            kept -= _shared(problem, chosen.rows, old[:, None])
+        return _State(columns, position, kept, look)
+
+    return accept(change, moves.threshold, attempt) or state
 
 
 def _moved(problem: BitProblem, state: _State, moves: Moves) -> Tensor:

@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
+from metamerlib.checks import check_choice
+from metamerlib.graphs.edges import EdgeSet, both_directions
 from metamerlib.graphs.edit import with_edges
 from metamerlib.graphs.rewiring import random_edges
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.refresh import Refresh, refreshed
+from metamerlib.search.edges.starts import STARTS
 from metamerlib.search.request import Request
+
+
+@dataclass(frozen=True)
+class EdgeLimits:
+    """How many of the reference's edges a graph with as many edges may hold.
+
+    Attributes:
+        reference: Edges of the reference.
+        lowest: Number of them that stay at least.
+        highest: Number of them that stay at most.
+    """
+
+    reference: EdgeSet
+    lowest: int
+    highest: int
+
+    @classmethod
+    def of(cls, graph: Data, budget: int | None = None, max_overlap: float | None = None) -> EdgeLimits:
+        """Take the limits from a number of flips and a share of the edges; see :func:`edge_bounds`."""
+        reference = EdgeSet.of(graph)
+        return cls(reference, *edge_bounds(len(reference), reference.most, budget, max_overlap))
+
+    @property
+    def forbidden(self) -> Tensor:
+        """Sorted keys of the pairs that may not be added at all."""
+        return self.reference.keys if self.highest == 0 else self.reference.keys[:0]
+
+    @property
+    def hold_by_themselves(self) -> bool:
+        """Whether every move keeps to the limits that adds no forbidden pair."""
+        return self.lowest == 0 and self.highest in (0, len(self.reference))
+
+    def held(self, pairs: Tensor) -> int:
+        """Count the reference's edges among pairs ``[2, n]``."""
+        return int(self.reference.holds(pairs).sum())
+
+    def admits(self, held: int) -> bool:
+        """Tell whether a graph may hold as many of the reference's edges."""
+        return self.lowest <= held <= self.highest
+
+    def room(self, held: int, gain: Tensor) -> Tensor:
+        """Say which changes of the number held ``gain [m]`` keep to the limits, whichever others are made ``[m]``."""
+        fine = (held + (gain.clamp(min=0)).cumsum(0) <= self.highest) | (gain <= 0)
+        return fine & ((held + (gain.clamp(max=0)).cumsum(0) >= self.lowest) | (gain >= 0))
 
 
 def check_edges_alone(request: Request) -> None:
@@ -24,17 +71,18 @@ def check_edges_alone(request: Request) -> None:
         raise ValueError("slope belongs to the search for features by adam; drop it")
     if isinstance(request.start, Tensor):
         raise TypeError("start must be a name or a graph for vary='structure', got features; pass a Data")
+    if not isinstance(request.start, Data):
+        check_choice("start", request.start, [None, *STARTS])
 
 
-def limits(request: Request, graph: Data) -> tuple[int, int]:
-    """Return how many reference edges a result may hold, at least and at most."""
-    pairs, num_nodes = undirected_pairs(graph), int(graph.x.size(0))
-    total = num_nodes * (num_nodes - 1) // 2
-    if not 0 < pairs.size(1) < total:
-        raise ValueError(f"the graph has {pairs.size(1)} of {total} possible edges, so no other has as many")
+def limits(request: Request, graph: Data) -> EdgeLimits:
+    """Return how many reference edges a result may hold."""
+    reference = EdgeSet.of(graph)
+    if not 0 < len(reference) < reference.most:
+        raise ValueError(f"the graph has {len(reference)} of {reference.most} possible edges, so no other has as many")
     if graph.get("batch") is not None and int(graph.batch.max()) > 0:
         raise ValueError("the graph is a batch of several, which new edges would join; search for one at a time")
-    return edge_bounds(pairs.size(1), total, request.budget, request.max_overlap)
+    return EdgeLimits(reference, *edge_bounds(len(reference), reference.most, request.budget, request.max_overlap))
 
 
 def start_name(start: str | Data | None) -> str:
@@ -42,12 +90,9 @@ def start_name(start: str | Data | None) -> str:
     return "given" if isinstance(start, Data) else start or "erdos-renyi"
 
 
-def overlap_settings(graph: Data, found: Tensor, start: Tensor) -> dict[str, Any]:
+def overlap_settings(bounds: EdgeLimits, found: Tensor, start: Tensor) -> dict[str, Any]:
     """Return the share of the reference's edges in the result and at the start, and the number of flips."""
-    pairs, num_nodes = undirected_pairs(graph), int(graph.x.size(0))
-    known = pair_keys(pairs, num_nodes).sort().values
-    held, at_start = (int(among(pair_keys(p, num_nodes), known).sum()) for p in (found, start))
-    size = pairs.size(1)
+    held, at_start, size = bounds.held(found), bounds.held(start), len(bounds.reference)
     flips = size + found.size(1) - 2 * held
     return {"overlap": held / size, "overlap_start": at_start / size, "flips": flips}
 
@@ -70,10 +115,10 @@ def refuse_attributes(probe: Probe, graph: Data, refresh: Refresh | None = None)
         )
 
 
-def check_reacts(probe: Probe, graph: Data, refresh: Refresh | None = None) -> None:
-    """Raise if the layer gives the same activations on quite other edges."""
-    pairs, num_nodes = undirected_pairs(graph), int(graph.x.size(0))
-    other = random_edges(pairs, num_nodes, pairs.size(1), pairs.size(1), torch.Generator().manual_seed(0))
+def check_reacts(probe: Probe, graph: Data, edges: EdgeSet, refresh: Refresh | None = None) -> None:
+    """Raise if the layer gives the same activations on quite other edges than the reference's."""
+    size = len(edges)
+    other = random_edges(edges.pairs, edges.num_nodes, size, size, torch.Generator().manual_seed(0))
     there = refreshed(with_edges(graph, both_directions(other)), refresh)
     try:
         with torch.no_grad():

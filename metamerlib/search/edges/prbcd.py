@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from metamerlib.graphs.edges import among, pair_keys
+from metamerlib.graphs.edges import EdgeSet, pair_keys
 from metamerlib.graphs.rewiring import draw_pairs
 from metamerlib.search.edges.problem import StructureProblem
 from metamerlib.search.edges.relaxation import Relaxed
@@ -67,8 +67,9 @@ class PRBCD:
             warnings.filterwarnings("ignore", message="'torch_geometric.contrib' contains experimental code")
             from torch_geometric.contrib.nn import PRBCDAttack
 
-        size, num_nodes, x = problem.reference.size(1), problem.num_nodes, problem.graph.x
-        base = problem.start[:, among(pair_keys(problem.start, num_nodes), problem.known)][:, : problem.lowest]
+        limits, x = problem.limits, problem.graph.x
+        size = len(limits.reference)
+        base = problem.start[:, limits.reference.holds(problem.start)][:, : limits.lowest]
         missing = size - base.size(1)
         if not missing:
             return problem.start
@@ -78,11 +79,10 @@ class PRBCD:
             return -prediction.square().sum() / norm
 
         model = _Residual(problem, problem.relaxed())
-        total = num_nodes * (num_nodes - 1) // 2
         with torch.random.fork_rng([]):
             torch.manual_seed(self.seed)
             attack = PRBCDAttack(
-                model, block_size=min(max(self.block, 2 * missing), 4 * total), epochs=self.steps,
+                model, block_size=min(max(self.block, 2 * missing), 4 * limits.reference.most), epochs=self.steps,
                 epochs_resampling=int(self.resample * self.steps), loss=gain, lr=self.learning_rate, log=False,
                 **COEFFICIENTS,
             )  # fmt: skip
@@ -94,17 +94,18 @@ class PRBCD:
 
 def _repaired(problem: StructureProblem, base: Tensor, pairs: Tensor, generator: torch.Generator) -> Tensor:
     """Keep the base, what fits of the rest, and fill up with random pairs that are no edges of the reference."""
-    num_nodes, size = problem.num_nodes, problem.reference.size(1)
-    fresh = pairs[:, ~among(pair_keys(pairs, num_nodes), pair_keys(base, num_nodes).sort().values)]
-    back = among(pair_keys(fresh, num_nodes), problem.known)
-    allowed = (base.size(1) + back.cumsum(0) <= problem.highest) | ~back
+    limits, num_nodes = problem.limits, problem.num_nodes
+    reference, size = limits.reference, len(limits.reference)
+    fresh = pairs[:, ~EdgeSet(base, num_nodes).holds(pairs)]
+    back = reference.holds(fresh)
+    allowed = (base.size(1) + back.cumsum(0) <= limits.highest) | ~back
     chosen = torch.cat([base, fresh[:, allowed]], dim=1)[:, :size]
-    avoid = torch.cat([problem.known, pair_keys(chosen, num_nodes)]).unique()
-    spare = num_nodes * (num_nodes - 1) // 2 - avoid.numel()
+    avoid = torch.cat([reference.keys, pair_keys(chosen, num_nodes)]).unique()
+    spare = reference.most - avoid.numel()
     missing = size - chosen.size(1)
     drawn = draw_pairs(min(missing, spare), num_nodes, avoid, generator)
     chosen = torch.cat([chosen, drawn], dim=1)
     if chosen.size(1) < size:
-        left = ~among(pair_keys(problem.reference, num_nodes), pair_keys(chosen, num_nodes).sort().values)
-        chosen = torch.cat([chosen, problem.reference[:, left][:, : size - chosen.size(1)]], dim=1)
+        left = ~EdgeSet(chosen, num_nodes).holds(reference.pairs)
+        chosen = torch.cat([chosen, reference.pairs[:, left][:, : size - chosen.size(1)]], dim=1)
     return chosen

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.graphs.edges import both_directions, pair_keys, undirected_pairs
+from metamerlib.graphs.edges import both_directions
 from metamerlib.graphs.edit import with_edges
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.reduce import Reduced, reduced
 from metamerlib.probing.target import Target
+from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.messages import Call, Propagation, listen_where_true
 from metamerlib.search.edges.refresh import Refresh, refreshed
 from metamerlib.search.edges.relaxation import Relaxed
@@ -47,9 +47,7 @@ class StructureProblem:
         graph: The reference; x holds its coordinates in the row space of the first linear maps, if there is one.
         target: What is matched.
         start: Undirected edges where the search begins ``[2, |E|]``.
-        reference: Undirected edges of the reference ``[2, |E|]``.
-        lowest: Reference edges that the result holds at least.
-        highest: Reference edges that the result holds at most.
+        limits: The reference's edges, and how many of them the result may hold.
         calls: List that the private copy fills on every pass.
         plain: Records the same layer of a copy that notes nothing.
         refresh: Computes what follows from the edges anew on each candidate, or None.
@@ -61,9 +59,7 @@ class StructureProblem:
     graph: Data
     target: Target
     start: Tensor
-    reference: Tensor
-    lowest: int
-    highest: int
+    limits: EdgeLimits
     calls: list[Call]
     plain: Probe
     refresh: Refresh | None = None
@@ -74,11 +70,6 @@ class StructureProblem:
     def num_nodes(self) -> int:
         """Number of nodes N."""
         return int(self.graph.x.size(0))
-
-    @cached_property
-    def known(self) -> Tensor:
-        """Sorted keys of the reference's edges ``[|E|]``."""
-        return pair_keys(self.reference, self.num_nodes).sort().values
 
     def relaxed(self) -> Relaxed:
         """Return the layer as a function of real edge weights."""
@@ -134,7 +125,7 @@ def structure_problem(
     reference: Data,
     target: Target,
     start: Tensor,
-    bounds: tuple[int, int],
+    limits: EdgeLimits,
     refresh: Refresh | None = None,
 ) -> StructureProblem:
     """Set up the search for edges.
@@ -144,7 +135,7 @@ def structure_problem(
         reference: The reference graph, simple and undirected.
         target: What is matched.
         start: Undirected edges where the search begins ``[2, |E|]``.
-        bounds: Reference edges that the result holds at least and at most.
+        limits: The reference's edges, and how many of them the result may hold.
         refresh: Computes what follows from the edges anew on each candidate, or None; it may read the features,
             which then stay as they are.
     """
@@ -159,8 +150,7 @@ def structure_problem(
         graph,
         target,
         start,
-        undirected_pairs(reference),
-        *bounds,
+        limits,
         calls,
         plain,
         refresh,

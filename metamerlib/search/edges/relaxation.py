@@ -37,7 +37,7 @@ def reads_weights(probe: Probe, graph: Data) -> bool:
             here, there = (probe(g, complete=False).activation for g in (one, half))
     except (RuntimeError, ValueError, TypeError):
         return False
-    return not torch.equal(here, there)
+    return bool(torch.isfinite(there).all()) and not torch.equal(here, there)
 
 
 class _Weighted:

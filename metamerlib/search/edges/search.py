@@ -59,10 +59,10 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     steps = request.max_steps or MAX_STEPS
     refuse_attributes(probe, graph, request.refresh)
     held = held_attributes(probe, graph, request.refresh)
-    check_reacts(probe, graph, request.refresh)
+    check_reacts(probe, graph, bounds.reference, request.refresh)
 
     def attempt(seed: int) -> tuple[tuple[Tensor, bool], DiscreteSolution]:
-        start = edge_start(graph, request.start, bounds, request.budget, seed)
+        start = edge_start(request.start, bounds, request.budget, seed)
         problem = structure_problem(probe, graph, target, start, bounds, request.refresh)
         solver = _solver(request.solver, request.start, steps, seed)
         ends: dict[str, Any] = {"rtol": request.rtol, "stall_rtol": request.stall_rtol}
@@ -80,7 +80,7 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
         settings=request.settings(
             values="binary", solver="swaps" if name == "auto" else name, max_steps=steps,
             start=start_name(request.start), held_attributes=held, guided=guided,
-            **overlap_settings(graph, found, start),
+            **overlap_settings(bounds, found, start),
         ),
     )  # fmt: skip
 

@@ -7,31 +7,29 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice
-from metamerlib.graphs.edges import pair_keys, undirected_pairs
+from metamerlib.graphs.edges import undirected_pairs
 from metamerlib.graphs.rewiring import random_edges, switched_edges
+from metamerlib.search.edges.limits import EdgeLimits
 
 STARTS = ["erdos-renyi", "configuration", "reference"]
 
 
-def edge_start(
-    reference: Data, start: str | Data | None, bounds: tuple[int, int], budget: int | None, seed: int
-) -> Tensor:
+def edge_start(start: str | Data | None, bounds: EdgeLimits, budget: int | None, seed: int) -> Tensor:
     """Return the undirected edges where a search begins ``[2, |E|]``.
 
     With a budget, only as many edges as it allows are replaced.
 
     Args:
-        reference: Simple undirected graph.
         start: erdos-renyi (the default), configuration, reference, or a graph with as many edges.
-        bounds: See :func:`edge_bounds`.
+        bounds: The reference's edges, and how many of them may stay.
         budget: Number of flips, or None.
         seed: Seed of the draw.
 
     Raises:
         ValueError: If the start is unknown, has another size, or breaks the limits.
     """
-    pairs, num_nodes = undirected_pairs(reference), int(reference.x.size(0))
-    lowest, highest = bounds
+    pairs, num_nodes = bounds.reference.pairs, bounds.reference.num_nodes
+    lowest, highest = bounds.lowest, bounds.highest
     generator = torch.Generator().manual_seed(seed)
     if isinstance(start, Data):
         begin = undirected_pairs(start).to(pairs.device)
@@ -48,8 +46,8 @@ def edge_start(
             begin = switched_edges(pairs, num_nodes, lowest, highest if budget is None else lowest, generator)
         else:
             begin = random_edges(pairs, num_nodes, pairs.size(1) - (lowest if budget else 0), highest, generator)
-    held = int(torch.isin(pair_keys(begin, num_nodes), pair_keys(pairs, num_nodes)).sum())
-    if not lowest <= held <= highest:
+    held = bounds.held(begin)
+    if not bounds.admits(held):
         raise ValueError(
             f"start={start if isinstance(start, str) else 'given'!r} holds {held} of the reference's edges, allowed "
             f"are {lowest} to {highest}; choose another start or limit"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metamerlib.graphs.edges import among, pair_keys
+from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.messages import Call
 from metamerlib.search.edges.problem import StructureProblem
 
@@ -54,7 +55,7 @@ class EdgeSTE:
             )
         low, high = torch.triu_indices(num_nodes, num_nodes, 1, device=problem.start.device)
         keys = pair_keys((low, high), num_nodes)
-        known = among(keys, problem.known)
+        known = among(keys, problem.limits.reference.keys)
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.rand(keys.shape, generator=generator, dtype=problem.graph.x.dtype).to(problem.graph.x)
         scores = GAP * (noise / 10 + among(keys, pair_keys(problem.start, num_nodes).sort().values))
@@ -69,7 +70,7 @@ class EdgeSTE:
             scores.grad = adjacency_gradient(look.calls, degree)[low, high] / look.objective
             optimiser.step()
             schedule.step()
-            kept = best_pairs(scores.detach(), known, problem)
+            kept = best_pairs(scores.detach(), known, problem.limits)
             pairs = torch.stack([low[kept], high[kept]])
 
 
@@ -91,18 +92,18 @@ def adjacency_gradient(calls: list[Call], degree: Tensor) -> Tensor:
     return total
 
 
-def best_pairs(scores: Tensor, known: Tensor, problem: StructureProblem) -> Tensor:
+def best_pairs(scores: Tensor, known: Tensor, limits: EdgeLimits) -> Tensor:
     """Return the positions of the |E| pairs of highest score whose overlap with the reference is allowed.
 
     Args:
         scores: Of all pairs ``[P]``.
         known: Which of them are edges of the reference ``[P]``.
-        problem: Gives the limits.
+        limits: What is allowed.
     """
-    size = problem.reference.size(1)
+    size = len(limits.reference)
     best = scores.topk(size).indices
     held = int(known[best].sum())
-    wanted = min(max(held, problem.lowest), problem.highest)
+    wanted = min(max(held, limits.lowest), limits.highest)
     if wanted == held:
         return best
     inside = scores.masked_fill(~known, -torch.inf).topk(wanted).indices

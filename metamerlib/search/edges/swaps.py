@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metamerlib.graphs.edges import among, both_directions, pair_keys
-from metamerlib.search.annealing import attribute_change, temperature
+from metamerlib.graphs.edges import EdgeSet, both_directions
+from metamerlib.search.annealing import Schedule, accept, attribute_change
 from metamerlib.search.edges.messages import Metric, metric_of
 from metamerlib.search.edges.moves import (
     Influence,
@@ -32,7 +33,7 @@ REFRESH = 50
 
 
 @dataclass(frozen=True)
-class EdgeSwaps:
+class EdgeSwaps(Schedule):
     """Simulated annealing over exchanges of edges, proposed by the pull of the loss on the messages.
 
     A block of R x C exchanges is scored to second order in one matrix product. Each row takes a random column whose
@@ -56,7 +57,6 @@ class EdgeSwaps:
 
     moves: ClassVar[str] = "edges"
 
-    steps: int = 2000
     degrees: str = "free"
     rows: int = 1024
     columns: int = 1024
@@ -66,10 +66,6 @@ class EdgeSwaps:
     quench: float = 0.08
     close: float = 0.1
     seed: int = 0
-
-    def temperature(self, step: int) -> float:
-        """Return the temperature of a step, from 0."""
-        return temperature(step, self.steps, hot=self.hot, cold=self.cold, quench=self.quench)
 
     def iterate(self, problem: StructureProblem) -> Iterator[tuple[Callable[[], Tensor], float]]:
         """Yield each set of edges ``[2, |E|]`` with its loss."""
@@ -83,7 +79,7 @@ class EdgeSwaps:
             yield pairs.clone, look.loss
             heat = unit * self.temperature(step)
             degree = _degree(pairs, problem).to(problem.target.activation.dtype)
-            if probes:
+            if probes and math.isfinite(look.objective):
                 metrics = _metrics(look, degree, self.rank)
             if len(metrics) != len(look.calls):
                 metrics = []
@@ -157,8 +153,7 @@ def _few_nodes_left(look: Look, share: float) -> bool:
 
 def _possible(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
     """Leave out moves that would make a loop, or an edge that is there or must not come back."""
-    present = pair_keys(pairs, problem.num_nodes).sort().values
-    forbidden = problem.known if problem.highest == 0 else present[:0]
+    present, forbidden = EdgeSet(pairs, problem.num_nodes).keys, problem.limits.forbidden
     return moves.take(admissible(moves, problem.num_nodes, present, forbidden).nonzero().reshape(-1))
 
 
@@ -204,17 +199,15 @@ def _match(
 
 def _within(problem: StructureProblem, pairs: Tensor, moves: Moves) -> Moves:
     """Drop moves that would bring the overlap with the reference out of its limits, whichever others stay."""
-    if problem.lowest == 0 and problem.highest in (0, problem.reference.size(1)):
+    limits = problem.limits
+    if limits.hold_by_themselves:
         return moves
     gain = torch.zeros_like(moves.slots[0])
-    old = among(pair_keys(pairs, problem.num_nodes), problem.known)
+    old = limits.reference.holds(pairs)
     for slot, new in zip(moves.slots, moves.new, strict=True):
         there = slot >= 0
-        gain += there * (among(pair_keys(new, problem.num_nodes), problem.known).long() - old[slot].long())
-    held = int(old.sum())
-    fine = (held + (gain.clamp(min=0)).cumsum(0) <= problem.highest) | (gain <= 0)
-    fine &= (held + (gain.clamp(max=0)).cumsum(0) >= problem.lowest) | (gain >= 0)
-    return moves.take(fine.nonzero().reshape(-1))
+        gain += there * (limits.reference.holds(new).long() - old[slot].long())
+    return moves.take(limits.room(int(old.sum()), gain).nonzero().reshape(-1))
 
 
 def _accept(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) -> Tensor:
@@ -226,10 +219,9 @@ def _accept(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) 
     if look.rows is not None:
         together = problem.look(moves.apply(pairs))
         change = _attribute(problem, pairs, together, look, moves)
-    good = (change < moves.threshold).nonzero().reshape(-1)
     exact = problem.whole and look.rows is not None and len(look.calls) == 1 and bool((moves.slots[1] >= 0).all())
-    good = good[change[good].argsort()]
-    while good.numel():
+
+    def attempt(good: Tensor) -> Tensor | None:
         chosen = moves.take(good)
         after = chosen.apply(pairs)
         if exact:
@@ -239,10 +231,11 @@ def _accept(problem: StructureProblem, pairs: Tensor, look: Look, moves: Moves) 
             value = together.objective
         else:
             value = problem.look(after).objective
-        if value <= allowed and (value < look.objective or float(chosen.threshold.sum()) > 0):
-            return after
-        good = good[: good.numel() // 2]
-    return pairs
+        better = value <= allowed and (value < look.objective or float(chosen.threshold.sum()) > 0)
+        return after if better else None
+
+    after = accept(change, moves.threshold, attempt)
+    return pairs if after is None else after
 
 
 def _attribute(problem: StructureProblem, pairs: Tensor, together: Look, look: Look, moves: Moves) -> Tensor:

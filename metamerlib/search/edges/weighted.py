@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -18,7 +17,14 @@ from metamerlib.models.gnn import GNN
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
 from metamerlib.search.discrete_loop import solve_discrete
-from metamerlib.search.edges.limits import check_edges_alone, check_reacts, limits, overlap_settings, start_name
+from metamerlib.search.edges.limits import (
+    EdgeLimits,
+    check_edges_alone,
+    check_reacts,
+    limits,
+    overlap_settings,
+    start_name,
+)
 from metamerlib.search.edges.problem import StructureProblem, structure_problem
 from metamerlib.search.edges.refresh import Refresh, check_refresh, held_attributes, refreshed
 from metamerlib.search.edges.relaxation import NEGLIGIBLE, Relaxed, reads_weights
@@ -26,7 +32,7 @@ from metamerlib.search.edges.starts import edge_start
 from metamerlib.search.edges.swaps import EdgeSwaps
 from metamerlib.search.features.adam import Adam
 from metamerlib.search.features.lbfgs import LBFGS
-from metamerlib.search.loop import Evaluation, Solution, Solver, joined_seconds, solve
+from metamerlib.search.loop import Evaluation, Solution, Solver, best_solution, joined_seconds, solve
 from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request, best_restart
 
@@ -53,8 +59,6 @@ class WeightProblem:
     problem: StructureProblem
     candidates: Tensor
     start: Tensor
-
-    relaxable = False
 
     def evaluate(self, position: Tensor) -> Evaluation:
         """Compute objective, gradient and loss at roots ``[1, M, 1]``."""
@@ -95,8 +99,8 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     bare = with_edges(graph, graph.edge_index)
     check_weights(probe, bare)
     held = held_attributes(probe, bare, request.refresh)
-    check_reacts(probe, bare, request.refresh)
     bounds, steps = limits(request, graph), request.max_steps or MAX_STEPS
+    check_reacts(probe, bare, bounds.reference, request.refresh)
     name = "lbfgs" if request.solver == "auto" else request.solver
     solver = SOLVERS[name] if isinstance(name, str) else name
 
@@ -110,19 +114,18 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
         return (problem, begin), solution
 
     (problem, begin), solution, taken = best_restart(request, attempt)
-    found = _graph(graph, problem.candidates, solution.position[0, :, 0], request.refresh)
+    found = _graph(graph, problem.candidates, solution.position[:, 0], request.refresh)
     kept = undirected_pairs(found)
-    losses = solution.losses[:, 0].numpy()
     return Outcome(
         graph=found,
         start=begin,
         status=solution.status,
         steps=taken,
-        history=pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "seconds": solution.seconds}),
+        history=solution.history(),
         settings=request.settings(
             values="weighted", solver=name if isinstance(name, str) else repr(name), max_steps=steps,
             start=start_name(request.start), held_attributes=held,
-            **overlap_settings(graph, kept, undirected_pairs(begin)),
+            **overlap_settings(bounds, kept, undirected_pairs(begin)),
         ),
     )  # fmt: skip
 
@@ -130,23 +133,29 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
 def _in_rounds(
     problem: WeightProblem, solver: Solver, steps: int, request: Request, seed: int
 ) -> tuple[WeightProblem, Solution]:
-    """Solve, exchange candidates that came to nothing for pairs with a better slope, and solve again."""
+    """Solve, exchange candidates that came to nothing for pairs with a better slope, and solve again.
+
+    The last round is kept, or the best where the last ended at values that are not finite.
+    """
     generator = torch.Generator().manual_seed(seed)
+    problems: list[WeightProblem] = []
     parts: list[Solution] = []
     left = steps
     while True:
-        solution = solve(
-            problem,
-            solver, max_steps=min(left, max(1, steps // ROUNDS)), rtol=request.rtol, stall_rtol=request.stall_rtol,
-        )  # fmt: skip
+        limit = min(left, max(1, steps // ROUNDS))
+        (solution,) = solve(problem, solver, max_steps=limit, rtol=request.rtol, stall_rtol=request.stall_rtol)
         parts.append(solution)
+        problems.append(problem)
         left -= solution.steps
         if left <= 0 or solution.status in ("converged", "non_finite"):
             break
-        problem = _with_better_candidates(problem, solution.position[0, :, 0], generator)
+        problem = _with_better_candidates(problem, solution.position[:, 0], generator)
     seconds = joined_seconds(part.seconds for part in parts)
-    losses = torch.cat([part.losses for part in parts])
-    return problem, replace(parts[-1], steps=steps - left, losses=losses, seconds=seconds)
+    losses, relaxed = (torch.cat([getattr(part, name) for part in parts]) for name in ("losses", "relaxed"))
+    last = parts[-1]
+    kept = best_solution(parts) if last.status == "non_finite" else len(parts) - 1
+    best = replace(parts[kept], status=last.status, steps=steps - left)
+    return problems[kept], replace(best, losses=losses, seconds=seconds, relaxed=relaxed)
 
 
 def _with_better_candidates(problem: WeightProblem, roots: Tensor, generator: torch.Generator) -> WeightProblem:
@@ -155,7 +164,7 @@ def _with_better_candidates(problem: WeightProblem, roots: Tensor, generator: to
     kept = roots.abs() > KEPT
     candidates, roots = problem.candidates[:, kept], roots[kept].abs()
     num_nodes, size = binary.num_nodes, candidates.size(1)
-    avoid = torch.cat([binary.known, pair_keys(candidates, num_nodes)]).unique()
+    avoid = torch.cat([binary.limits.reference.keys, pair_keys(candidates, num_nodes)]).unique()
     free = num_nodes * (num_nodes - 1) // 2 - avoid.numel()
     block = draw_pairs(min(BLOCK * count, free), num_nodes, avoid, generator)
     weight = torch.cat([roots.square(), roots.new_zeros(block.size(1))]).requires_grad_()
@@ -185,7 +194,7 @@ def _good_edges(
     graph: Data,
     target: Target,
     start: Tensor,
-    bounds: tuple[int, int],
+    bounds: EdgeLimits,
     steps: int,
     seed: int,
     refresh: Refresh | None,
@@ -196,18 +205,18 @@ def _good_edges(
     return start if solution.state is None else solution.state
 
 
-def _start(graph: Data, start: str | Data | None, bounds: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
+def _start(graph: Data, start: str | Data | None, bounds: EdgeLimits, seed: int) -> tuple[Tensor, Tensor]:
     """Return pairs ``[2, n]`` and their weights ``[n]``; a given graph may have any number of edges."""
     if not isinstance(start, Data):
-        pairs = edge_start(graph, start, bounds, None, seed)
+        pairs = edge_start(start, bounds, None, seed)
         usual = 1.0 if graph.edge_weight is None else max(SMALL, float(graph.edge_weight.mean()))
         return pairs, graph.x.new_full((pairs.size(1),), usual)
     pairs = undirected_pairs(start)
-    held = overlap_settings(graph, pairs, pairs)["overlap"] * undirected_pairs(graph).size(1)
-    if start.num_nodes != graph.x.size(0) or held > bounds[1]:
+    held = bounds.held(pairs)
+    if start.num_nodes != graph.x.size(0) or held > bounds.highest:
         raise ValueError(
-            f"start has {start.num_nodes} nodes and {held:.0f} of the reference's edges; expected "
-            f"{graph.x.size(0)} nodes and at most {bounds[1]} of these edges"
+            f"start has {start.num_nodes} nodes and {held} of the reference's edges; expected "
+            f"{graph.x.size(0)} nodes and at most {bounds.highest} of these edges"
         )
     one_way = start.edge_index[0] < start.edge_index[1]
     if start.edge_weight is None:
@@ -222,13 +231,13 @@ def _problem(
     target: Target,
     start: Tensor,
     weight: Tensor,
-    bounds: tuple[int, int],
+    bounds: EdgeLimits,
     seed: int,
     refresh: Refresh | None,
 ) -> WeightProblem:
     problem = structure_problem(probe, with_edges(graph, graph.edge_index), target, start, bounds, refresh)
-    num_nodes, size = problem.num_nodes, problem.reference.size(1)
-    avoid = torch.cat([problem.known, pair_keys(start, num_nodes)]).unique()
+    num_nodes, size = problem.num_nodes, len(problem.limits.reference)
+    avoid = torch.cat([problem.limits.reference.keys, pair_keys(start, num_nodes)]).unique()
     free = num_nodes * (num_nodes - 1) // 2 - avoid.numel()
     generator = torch.Generator().manual_seed(seed)
     wanted = max(0, (1 + CANDIDATES) * size - start.size(1))

@@ -14,13 +14,14 @@ from metamerlib.search.loop import Evaluation, Problem
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma and Ba, 2015) on all coordinates at once.
+    """Adam (Kingma and Ba, 2015) on all coordinates at once; ``plain``: on the features and the plain residual.
 
     Attributes:
         learning_rate: Step size in units of the coordinates.
     """
 
     moves: ClassVar[str] = "features"
+    plain: ClassVar[bool] = True
 
     learning_rate: float = 0.003
 

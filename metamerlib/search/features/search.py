@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_solver
+from metamerlib.checks import check_choice, check_solver
 from metamerlib.graphs.edit import with_features
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
@@ -19,7 +18,7 @@ from metamerlib.search.features.graduated import solve_graduated
 from metamerlib.search.features.lbfgs import LBFGS
 from metamerlib.search.features.problem import Coupled, FeatureProblem, feature_problem
 from metamerlib.search.features.starts import feature_starts
-from metamerlib.search.loop import Solution, Solver, solve
+from metamerlib.search.loop import Solution, Solver, best_solution, solve
 from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request, best_of, refuse_refresh
 
@@ -34,6 +33,10 @@ def check(request: Request, graph: Data) -> None:
         if getattr(request, name) is not None:
             raise ValueError(f"{name} limits edges or ones, but real features have neither; drop {name}")
     choose_solver(request.solver, request.slope)
+    if not isinstance(request.start, Tensor):
+        if isinstance(request.start, Data):
+            raise TypeError("start is a graph, but here only features move; pass its features: start=graph.x")
+        check_choice("start", request.start or "moments", ["moments", "reference"])
 
 
 def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outcome:
@@ -50,46 +53,49 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
     starts = feature_starts(graph, free, request.start, request.num_restarts, request.seed)
     limits = {"max_steps": request.max_steps or MAX_STEPS, "rtol": request.rtol, "stall_rtol": request.stall_rtol}
 
-    def attempt(some: Tensor) -> tuple[tuple[FeatureProblem, Tensor], Solution]:
-        problem, solution = _solve(probe, graph, target, some, free, solver, limits)
-        return (problem, some), solution
+    def attempt(some: Tensor) -> tuple[tuple[FeatureProblem, int], Solution]:
+        def build(wanted: Sequence[Target], *, reduce: bool) -> FeatureProblem:
+            return feature_problem(probe, graph, wanted[0], some, free, reduce=reduce)
+
+        problem, solutions = solve_features(build, [target], solver, until="first", **limits)
+        best = best_solution(solutions)
+        return (problem, best), solutions[best]
 
     try:
-        (problem, starts), solution = attempt(starts)
+        (problem, best), solution = attempt(starts)
+        steps = solution.steps
     except Coupled:  # then one start after the other
-        (problem, starts), solution, steps = best_of(attempt(start[None]) for start in starts)
-        solution = replace(solution, steps=steps)
-    best = int(torch.nan_to_num(solution.loss, nan=torch.inf).argmin())
+        (problem, best), solution, steps = best_of(attempt(start[None]) for start in starts)
     settings = request.settings(
         values="continuous", solver=name, max_steps=limits["max_steps"],
         start="given" if isinstance(request.start, Tensor) else request.start or "moments",
         row_space=None if problem.space is None else problem.space.rank,
     )  # fmt: skip
     return Outcome(
-        graph=_with_rows(graph, problem.features(solution.position[best], best), free),
-        start=_with_rows(graph, starts[best], free),
+        graph=_with_rows(graph, problem.features(solution.position, best), free),
+        start=_with_rows(graph, problem.features_start[best], free),
         status=solution.status,
-        steps=solution.steps,
-        history=_history(solution, best),
+        steps=steps,
+        history=solution.history(),
         settings=settings,
     )
 
 
-def _solve(
-    probe: Probe,
-    graph: Data,
-    target: Target,
-    starts: Tensor,
-    free: Tensor | None,
-    solver: Solver,
-    limits: dict[str, Any],
-) -> tuple[FeatureProblem, Solution]:
-    """Run Adam on the features and the plain residual, any other solver on all that makes it fast."""
-    if isinstance(solver, Adam):
-        problem = feature_problem(probe, graph, target, starts, free, reduce=False)
-        problem = replace(problem, target=replace(target, active=None))
+def solve_features(
+    build: Callable[..., FeatureProblem], targets: Sequence[Target], solver: Solver, **limits: Any
+) -> tuple[FeatureProblem, list[Solution]]:
+    """Run a plain solver on the features and the plain residual, any other on all that makes it fast.
+
+    Args:
+        build: ``build(targets, reduce=)`` sets the problem up.
+        targets: What is matched.
+        solver: Plain as Adam is, or not.
+        limits: What :func:`metamerlib.search.loop.solve` takes beside the problem and the solver.
+    """
+    if getattr(solver, "plain", False):
+        problem = build([replace(target, active=None) for target in targets], reduce=False)
         return problem, solve(problem, solver, **limits)
-    problem = feature_problem(probe, graph, target, starts, free, reduce=True)
+    problem = build(targets, reduce=True)
     return problem, solve_graduated(problem, solver, **limits)
 
 
@@ -101,7 +107,7 @@ def choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, st
         chosen = SOLVERS[name]
     else:
         chosen, name = solver, repr(solver)
-    if slope is not None and not isinstance(chosen, Adam):
+    if slope is not None and not getattr(chosen, "plain", False):
         raise ValueError(f"slope is no gradient of a function, and {name} searches along lines; use solver='adam'")
     return chosen, name
 
@@ -109,9 +115,3 @@ def choose_solver(solver: str | Solver, slope: float | None) -> tuple[Solver, st
 def _with_rows(graph: Data, rows: Tensor, free: Tensor | None) -> Data:
     x = rows if free is None else graph.x.index_copy(0, free, rows)
     return with_features(graph, x).clone()
-
-
-def _history(solution: Solution, best: int) -> pd.DataFrame:
-    losses = solution.losses[:, best].numpy()
-    table = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "seconds": solution.seconds})
-    return table[~solution.relaxed.numpy()].reset_index(drop=True)

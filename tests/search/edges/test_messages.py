@@ -8,6 +8,7 @@ from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
+from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.messages import listen, metric_of
 from metamerlib.search.edges.problem import structure_problem
 from metamerlib.search.edges.ste import adjacency_gradient
@@ -19,7 +20,7 @@ def problem_of(conv, layer=2, num_edges=20):
     graph, probe = random_graph(), Probe(model_of(conv), layer)
     target = Target.of(probe.check(graph), None)
     other = undirected_pairs(random_graph(seed=5, num_edges=num_edges))
-    return structure_problem(probe, graph, target, other, (0, 20))
+    return structure_problem(probe, graph, target, other, EdgeLimits.of(graph))
 
 
 @pytest.mark.parametrize("conv", CONVOLUTIONS)

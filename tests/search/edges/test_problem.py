@@ -1,6 +1,8 @@
 import pytest
+import torch
 
-from metamerlib.search.edges.limits import edge_bounds
+from metamerlib.graphs.edges import EdgeSet
+from metamerlib.search.edges.limits import EdgeLimits, edge_bounds
 from metamerlib.search.edges.starts import edge_start
 from tests.helpers.edges import random_graph
 from tests.search.edges.test_messages import problem_of
@@ -22,7 +24,7 @@ def test_dense_graphs_keep_some_edges():
 
 @pytest.mark.parametrize("start", ["erdos-renyi", "configuration"])
 def test_starts_use_up_the_budget(start):
-    pairs = edge_start(random_graph(), start, (16, 20), 8, 0)
+    pairs = edge_start(start, EdgeLimits.of(random_graph(), budget=8), 8, 0)
     assert pairs.size(1) == 20
     reference = {tuple(p) for p in random_graph().edge_index.T.tolist()}
     assert sum(tuple(p) in reference for p in pairs.T.tolist()) == 16
@@ -30,7 +32,7 @@ def test_starts_use_up_the_budget(start):
 
 def test_given_starts_must_fit():
     with pytest.raises(ValueError, match="20 undirected edges"):
-        edge_start(random_graph(), random_graph(num_edges=5), (0, 20), None, 0)
+        edge_start(random_graph(num_edges=5), EdgeLimits.of(random_graph()), None, 0)
 
 
 @pytest.mark.parametrize("conv", ["gcn", "gat"])
@@ -39,4 +41,14 @@ def test_looks_agree_and_rows_add_up(conv):
     near, far = problem.look_closely(problem.start), problem.look(problem.start)
     assert near.loss == pytest.approx(far.loss)
     assert far.rows.sum().item() == pytest.approx(far.objective)
-    assert problem.look(problem.reference).loss < 1e-20
+    assert problem.look(problem.limits.reference.pairs).loss < 1e-20
+
+
+def test_limits_leave_room_for_changes_whichever_others_are_made():
+    limits = EdgeLimits(EdgeSet.of(random_graph()), 2, 4)
+    assert limits.room(3, torch.tensor([1, 1, 0, -1, -1])).tolist() == [True, False, True, True, False]
+    assert [limits.admits(held) for held in (1, 2, 4, 5)] == [False, True, True, False]
+    assert not limits.hold_by_themselves and EdgeLimits.of(random_graph()).hold_by_themselves
+    none = EdgeLimits.of(random_graph(), max_overlap=0.0)
+    assert none.hold_by_themselves and len(none.forbidden) == 20 and not len(limits.forbidden)
+    assert limits.held(limits.reference.pairs.flip(0)) == 20

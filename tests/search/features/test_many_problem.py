@@ -3,8 +3,8 @@ import torch
 
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
-from metamerlib.search.features.many_problem import Cells, many_problem
-from metamerlib.search.features.problem import feature_problem
+from metamerlib.search.features.padding import Padding
+from metamerlib.search.features.problem import feature_problem, many_problem
 from tests.helpers.graphs import gnn, rings_and_stars
 
 GRAPHS = rings_and_stars(3)
@@ -18,13 +18,13 @@ def build(layer, **changes):
     return probe, targets, starts, many_problem(probe, GRAPHS, targets, starts, reduce=True)
 
 
-def test_cells_by_hand():
-    cells = Cells.of([2, 1, 3], CPU)
+def test_padding_by_hand():
+    cells = Padding.of([2, 1, 3], CPU)
     assert cells.place.tolist() == [0, 1, 3, 6, 7, 8] and cells.shape == (3, 3)
     rows = torch.arange(1.0, 7.0)[:, None]
     assert cells.pad(rows)[:, :, 0].tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
     assert torch.equal(cells.gather(cells.pad(rows)), rows)
-    assert Cells.of([1, 1], CPU, height=4).place.tolist() == [0, 4]
+    assert Padding.of([1, 1], CPU, height=4).place.tolist() == [0, 4]
 
 
 @pytest.mark.parametrize("layer", [1, 2, "pool", "head"])
@@ -53,5 +53,5 @@ def test_subset_and_relaxation_evaluate_the_same_graphs():
 def test_features_of_the_start_are_the_start():
     _, _, starts, problem = build(1, hidden_channels=3)
     assert problem.space.rank == 3
-    for position, start in zip(problem.start, starts, strict=True):
-        torch.testing.assert_close(problem.features(position, start), start)
+    for place, (position, start) in enumerate(zip(problem.start, starts, strict=True)):
+        torch.testing.assert_close(problem.features(position, place), start)
