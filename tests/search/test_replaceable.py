@@ -33,7 +33,9 @@ def test_the_certificate_holds_and_the_best_error_falls(vary, graph):
     metamer = found.metamer
     with torch.no_grad():
         now, then = (model(each.x, each.edge_index) for each in (metamer.graph, graph))
-    assert relative_error(now, then) <= 0.18 and metamer.relative_error == pytest.approx(relative_error(now, then), 1e-3)
+    assert relative_error(now, then) <= 0.18 and metamer.relative_error == pytest.approx(
+        relative_error(now, then), 1e-3
+    )
     if vary == "structure":
         assert undirected_pairs(metamer.graph).size(1) == undirected_pairs(graph).size(1)
         jaccard = edge_jaccard(metamer.graph, graph)
