@@ -8,7 +8,6 @@ from metamerlib.metrics.structure import edge_jaccard
 from metamerlib.search import replaceable
 from metamerlib.search.replaceable import overlap, replaceable_share
 
-
 LADDER = (0.0, 0.2, 0.5)
 
 
