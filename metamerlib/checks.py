@@ -2,51 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.plain import as_real, shown
+from metamerlib.plain import check_choice as check_choice
+from metamerlib.plain import check_positive as check_positive
+from metamerlib.plain import check_solver as check_solver
+
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
 _OTHER = {
     "HeteroData": "; convert with graph.to_homogeneous(), and let the model read edge_type",
     **dict.fromkeys(("Graph", "DiGraph", "MultiGraph", "MultiDiGraph"), _NETWORKX),
+    "Metamer": "; pass metamer.graph or metamer.reference",
+    "str": "; load it with metamerlib.load_graph",
+    "list": "; pass one graph at a time",
 }
+_MODELS = {
+    "str": "; build one with metamerlib.models.build_model",
+    "dict": "; load a state dict into a model by model.load_state_dict(...)",
+    "OrderedDict": "; load a state dict into a model by model.load_state_dict(...)",
+    "Data": "; the model comes first, then the graph",
+    "Metamer": "; the model comes first, then the metamer",
+    "Fit": "; pass fit.model",
+}
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def check_choice(what: str, got: object, known: Sequence[str | None]) -> None:
-    """Raise ``ValueError`` unless ``got`` is one of the ``known`` names."""
-    if got not in known:
-        raise ValueError(f"unknown {what} {got!r}; choose one of {known}")
-
-
-def check_solver(got: object, names: Iterable[str], *, moves: str) -> None:
-    """Raise unless ``got`` is auto, one of the names, or an object that solves.
-
-    Args:
-        got: What the caller handed in.
-        names: Names of the solvers of this search.
-        moves: What these solvers move: features, bits or edges. A solver that does not say what it moves passes.
-    """
-    if isinstance(got, str):
-        check_choice("solver", got, ["auto", *names])
-    elif not hasattr(got, "iterate"):
-        raise TypeError(f"solver must be a name or have a method iterate, got {type(got).__name__}")
-    elif (own := getattr(got, "moves", moves)) != moves:
-        raise TypeError(
-            f"{type(got).__name__} is a solver that moves {own}, but this search takes one that moves {moves}; "
-            f"choose one of {['auto', *names]}"
+def check_module(model: object) -> None:
+    """Raise unless ``model`` is a torch module whose parameters have values."""
+    kind = type(model).__name__
+    if isinstance(model, type):
+        raise TypeError(f"model must be a torch.nn.Module, got {shown(model)} itself; make one: {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {kind}{_MODELS.get(kind, '')}")
+    lazy = [
+        name for name, value in _values(model) if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer)
+    ]
+    if lazy:
+        raise ValueError(
+            f"{kind} has parameters without a size yet ({lazy[0]}); call it once on the graph, as in "
+            "model(graph.x, graph.edge_index), before it is handed in"
         )
 
 
-def check_positive(what: str, got: object, *, integer: bool = False) -> None:
-    """Raise unless ``got`` is a finite positive number (or integer)."""
-    kind = int if integer else (int, float)
-    if isinstance(got, bool) or not isinstance(got, kind):
-        raise TypeError(f"{what} must be a positive {'integer' if integer else 'number'}, got {got!r}")
-    if not 0 < got < float("inf"):
-        raise ValueError(f"{what} must be positive and finite, got {got!r}")
+def _values(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def as_tensor(
+    what: str, got: object, *shape: str | int, dtype: str = "real", empty: bool = False, finite: bool = True
+) -> Tensor:
+    """Return a dense tensor that has values, of a shape and a kind of dtype, all of them finite.
+
+    Args:
+        what: Name of the argument, for the error.
+        got: What was handed in.
+        *shape: A number for a fixed size, a name for a free one; none at all for any shape.
+        dtype: real (floating point), number (integers and bool too), integer or bool.
+        empty: Whether it may hold no entry.
+        finite: Whether NaN and infinity are refused.
+    """
+    wanted = f" [{', '.join(map(str, shape))}]" if shape else ""
+    if not isinstance(got, Tensor):
+        hint = "; convert with torch.as_tensor" if isinstance(got, list | tuple) or hasattr(got, "__array__") else ""
+        raise TypeError(f"{what} must be a torch.Tensor{wanted}, got {shown(got)}{hint}")
+    if got.layout != torch.strided:
+        raise TypeError(f"{what} must be dense, got {got.layout}; convert with .to_dense()")
+    if got.device.type == "meta":
+        raise ValueError(f"{what} is on the meta device, where tensors hold no values; make it on the CPU")
+    kinds = {
+        "real": got.is_floating_point(),
+        "number": not got.is_complex(),
+        "integer": got.dtype in _INTEGERS,
+        "bool": got.dtype == torch.bool,
+    }
+    if not kinds[dtype]:
+        raise TypeError(f"{what} must be {_KINDS[dtype]}, got {got.dtype}; convert it")
+    fits = len(shape) == got.dim() and all(isinstance(a, str) or a == b for a, b in zip(shape, got.shape, strict=False))
+    if shape and not fits:
+        raise ValueError(f"{what} must have shape{wanted}, got {list(got.shape)}")
+    if not empty and not got.numel():
+        raise ValueError(f"{what} has shape {list(got.shape)}, which holds no entry; give one at least")
+    if finite and got.is_floating_point() and not torch.isfinite(got.sum()):
+        bad = int((~torch.isfinite(got)).sum())
+        if bad:
+            raise ValueError(f"{what} holds {bad} NaN or infinite entries; replace them or leave them out")
+    return got
+
+
+_LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
+MOST_RESTARTS = 100_000
+_KINDS = {"real": "floating point", "number": "real numbers", "integer": "integers", "bool": "torch.bool"}
 
 
 def check_features(x: object, num_nodes: int | None = None, *, integers: bool = False) -> None:
@@ -59,6 +109,8 @@ def check_features(x: object, num_nodes: int | None = None, *, integers: bool = 
         raise TypeError(f"features must be floating point, got {x.dtype}; convert with x.float()")
     if x.dim() != 2:
         raise ValueError(f"features must have shape [num_nodes, num_features], got {list(x.shape)}")
+    if x.device.type == "meta":
+        raise ValueError("features are on the meta device, where tensors hold no values; load the graph on the CPU")
     if num_nodes is not None and x.size(0) != num_nodes:
         raise ValueError(f"features have {x.size(0)} rows but the graph has {num_nodes} nodes")
     if not torch.isfinite(x.sum()):  # one pass where all is well; a sum of huge entries may overflow
@@ -75,6 +127,36 @@ def check_graph(graph: object, *, integers: bool = False) -> None:
         graph: What was handed in.
         integers: Whether features may be integers, as where only edges vary.
     """
+    _check_kind(graph)
+    assert isinstance(graph, Data)
+    if graph.x is None or graph.edge_index is None:
+        raise ValueError(f"graph needs x and edge_index, got {graph}")
+    check_features(graph.x, integers=integers)
+    _check_edges(graph, graph.x.size(0))
+
+
+def check_structure(graph: object, *, empty: bool = False) -> int:
+    """Raise unless ``graph`` is a ``Data`` with nodes and edges inside its range; return the number of nodes.
+
+    Features may be missing; where there are any, they must be finite. An ``empty`` graph has no nodes.
+    """
+    _check_kind(graph)
+    assert isinstance(graph, Data)
+    if graph.edge_index is None:
+        raise ValueError(f"graph needs edge_index, a torch.long tensor [2, E], got {graph}")
+    if graph.x is not None:
+        check_features(graph.x, integers=True)
+    known = graph.x is not None or "num_nodes" in graph
+    edges = as_tensor("edge_index", graph.edge_index, 2, "E", dtype="integer", empty=True)
+    largest = int(edges.max()) + 1 if edges.numel() else 0
+    num_nodes = int(graph.x.size(0)) if graph.x is not None else int(graph.num_nodes or 0) if known else largest
+    if num_nodes == 0 and not empty:
+        raise ValueError(f"graph has no nodes, got {graph}; give it x or num_nodes")
+    _check_edges(graph, num_nodes)
+    return num_nodes
+
+
+def _check_kind(graph: object) -> None:
     if not isinstance(graph, Data):
         kind = type(graph).__name__
         raise TypeError(f"graph must be a torch_geometric.data.Data, got {kind}{_OTHER.get(kind, '')}")
@@ -85,20 +167,25 @@ def check_graph(graph: object, *, integers: bool = False) -> None:
         )
     if type(graph.edge_index).__name__ == "SparseTensor":
         raise TypeError("edge_index is a SparseTensor; expected torch.long [2, E]: use to_edge_index of PyG")
-    if graph.x is None or graph.edge_index is None:
-        raise ValueError(f"graph needs x and edge_index, got {graph}")
-    check_features(graph.x, integers=integers)
-    edges = graph.edge_index
+
+
+def _check_edges(graph: Data, num_nodes: int) -> None:
+    """Raise unless edges, weights and batch fit the nodes."""
+    edges: Any = graph.edge_index
     if not isinstance(edges, Tensor) or edges.dtype != torch.long:
         raise TypeError(f"edge_index must be a torch.long tensor [2, E], got {getattr(edges, 'dtype', type(edges))}")
     if edges.dim() != 2 or edges.size(0) != 2:
         raise ValueError(f"edge_index must have shape [2, E], got {list(edges.shape)}")
-    num_nodes = graph.x.size(0)
+    if edges.device.type == "meta":
+        raise ValueError("edge_index is on the meta device, where tensors hold no values; load the graph on the CPU")
     if edges.numel() and (edges.min() < 0 or edges.max() >= num_nodes):
         raise ValueError(
             f"edge_index must lie in 0..{num_nodes - 1} for {num_nodes} nodes, "
             f"got {int(edges.min())}..{int(edges.max())}"
         )
+    stored = graph.get("num_nodes") if "num_nodes" in graph else None
+    if stored is not None and stored != num_nodes:
+        raise ValueError(f"num_nodes is {stored!r} but x has {num_nodes} rows; set one right, or del graph.num_nodes")
     weight = graph.edge_weight
     if weight is not None and not isinstance(weight, Tensor):
         raise TypeError(f"edge_weight must be a torch.Tensor [E], got {type(weight).__name__}")
@@ -106,6 +193,17 @@ def check_graph(graph: object, *, integers: bool = False) -> None:
         raise ValueError(f"edge_weight must have shape [{edges.size(1)}], got {list(weight.shape)}")
     if weight is not None and not torch.isfinite(weight).all():
         raise ValueError("edge_weight holds NaN or infinite entries")
+    batch = graph.get("batch")
+    if batch is not None:
+        check_batch(batch, num_nodes)
+
+
+def check_batch(batch: object, num_nodes: int) -> None:
+    """Raise unless ``batch`` names the graph of each node ``[N]``, counted from 0."""
+    as_tensor("batch", batch, num_nodes, dtype="integer")
+    assert isinstance(batch, Tensor)
+    if batch.dtype != torch.long or bool((batch < 0).any()):
+        raise ValueError(f"batch must be torch.long and count graphs from 0, got {batch.dtype} from {int(batch.min())}")
 
 
 def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
@@ -123,9 +221,12 @@ def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
     if nodes is None:
         return None
     try:
-        index = torch.as_tensor(nodes).reshape(-1).cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{what} must be indices or a mask, got {nodes!r}") from error
+        index = torch.as_tensor(nodes).cpu()
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise TypeError(f"{what} must be indices or a mask, got {shown(nodes)}") from error
+    if index.dim() > 1:
+        raise ValueError(f"{what} must be one list of indices or a mask [N], got shape {list(index.shape)}; flatten it")
+    index = index.reshape(-1)
     if index.numel() == 0:
         raise ValueError(f"{what} is empty; name at least one node, or None for all")
     if index.dtype == torch.bool:
@@ -134,7 +235,7 @@ def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
         index = index.nonzero().reshape(-1)
         if index.numel() == 0:
             raise ValueError(f"{what} is a mask without a True entry; name at least one node")
-    if index.is_floating_point():
+    if index.dtype not in (*_INTEGERS, torch.bool):
         raise TypeError(f"{what} must hold integers, got {index.dtype}")
     index = index.long()
     if index.min() < 0 or index.max() >= num_nodes:
@@ -176,10 +277,21 @@ def check_device(device: str | torch.device | None) -> None:
     """Raise ``ValueError`` unless tensors can be made on ``device``."""
     if device is None:
         return
+    if isinstance(device, bool) or not isinstance(device, str | torch.device):
+        raise TypeError(f"device must be a name, a torch.device or None, got {shown(device)}; choose 'cpu' or None")
     try:
-        torch.empty(0, device=device)
+        place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used here; choose 'cpu' or None: {error}") from error
+    if place.type == "meta":
+        raise ValueError("device 'meta' holds no values, so that nothing can be computed on it; choose 'cpu' or None")
+
+
+def check_slope(slope: object) -> None:
+    """Raise unless a gradient of dead units is positive and at most that of live ones."""
+    check_positive("slope", slope)
+    if as_real("slope", slope) > 1:
+        raise ValueError(f"slope must be at most 1, the gradient of a live unit, got {shown(slope)}")
 
 
 def check_options(
@@ -193,11 +305,13 @@ def check_options(
 ) -> None:
     """Raise unless the options of :func:`metamerlib.find_metamer` that every search shares are in range."""
     check_choice("ones", ones, ["graph", "node"])
-    check_positive("rtol", rtol)
+    check_positive("rtol", rtol, below=1)
     check_positive("num_restarts", num_restarts, integer=True)
+    if num_restarts > MOST_RESTARTS:
+        raise ValueError(f"num_restarts must be at most {MOST_RESTARTS}, got {shown(num_restarts)}; a few are enough")
     if stall_rtol is not None:
-        check_positive("stall_rtol", stall_rtol)
+        check_positive("stall_rtol", stall_rtol, below=1)
     if max_steps is not None:
         check_positive("max_steps", max_steps, integer=True)
     if slope is not None:
-        check_positive("slope", slope)
+        check_slope(slope)

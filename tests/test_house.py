@@ -14,7 +14,8 @@ WINGS = sorted(path.parent for path in LIBRARY.glob("*/__init__.py"))
 def test_the_top_reads_like_a_table_of_contents():
     names = {path.name for path in LIBRARY.iterdir()} - {"__pycache__"}
     wings = {"graphs", "models", "probing", "search", "exact", "manifold", "metrics", "certificates", "report"}
-    assert names == wings | {"__init__.py", "__init__.pyi", "checks.py", "typing.py", "py.typed"}
+    files = {"__init__.py", "__init__.pyi", "checks.py", "plain.py", "typing.py", "writing.py", "py.typed"}
+    assert names == wings | files
 
 
 @pytest.mark.parametrize("wing", WINGS, ids=lambda wing: wing.name)

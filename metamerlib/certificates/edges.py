@@ -9,9 +9,11 @@ from torch import nn
 from torch_geometric.data import Data
 
 from metamerlib.certificates.rate_distortion import Spectrum, log2_binomial
+from metamerlib.checks import check_graph, check_module
 from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_flag, as_integer, as_seed
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.starts import edge_start
@@ -37,6 +39,7 @@ def edge_bits(graph: Data, *, degrees: bool = False) -> float:
         >>> round(edge_bits(ml.load_graph("karate")))
         322
     """
+    as_flag("degrees", degrees)
     pairs, num_nodes = undirected_pairs(graph), int(graph.num_nodes)
     size = pairs.size(1)
     if not degrees:
@@ -80,9 +83,13 @@ def edge_spectrum(
         >>> 0 < expected_loss(edge_bits(graph), spectrum) < expected_loss(0, spectrum)
         True
     """
-    if draws < 2:
+    if as_integer("draws", draws) < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
-    probe = Probe(model, layer, forward=forward)
+    check_module(model)
+    check_graph(graph)
+    as_flag("degrees", degrees)
+    seed = as_seed(seed)
+    probe = Probe.fitting(model, layer, graph, forward=forward)
     norm = float(probe.check(graph).activation.double().square().sum())
     bounds = EdgeLimits.of(graph)
     name = "configuration" if degrees else "erdos-renyi"

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_graph, check_module, check_positive
 from metamerlib.graphs.rewiring import switch_away
 from metamerlib.metrics.structure import edge_jaccard
 from metamerlib.search.edges.swaps import EdgeSwaps
@@ -30,6 +31,10 @@ def positive_control(
     Returns:
         start_loss, loss, start_jaccard and jaccard (with the plant's edges), recovered (all edges are the plant's).
     """
+    check_module(model)
+    check_graph(graph, integers=True)
+    check_graph(plant, integers=True)
+    check_positive("max_steps", max_steps, integer=True)
     start = switch_away(plant, switches, seed)
     descent = EdgeSwaps(steps=max_steps, degrees="keep", quench=1.0, close=0.5)
     found = find_metamer(

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_graph
+from metamerlib.checks import check_choice, check_graph, check_module
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_count, as_real, as_seed, shown
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.reduce import reduced, to_float64
 
@@ -65,7 +67,12 @@ def expected_loss(bits: float, spectrum: Spectrum) -> float:
         >>> [round(expected_loss(bits, flat), 3) for bits in (0, 100, 200)]
         [2.0, 0.256, 0.063]
     """
-    if not bits >= 0:
+    if not isinstance(spectrum, Spectrum):
+        raise TypeError(f"spectrum must be a Spectrum, got {shown(spectrum)}; see activation_spectrum, edge_spectrum")
+    bits = float(bits) if isinstance(bits, Real) and not isinstance(bits, bool) else bits
+    if isinstance(bits, bool) or not isinstance(bits, Real):
+        raise TypeError(f"bits must be a number of at least 0, got {shown(bits)}")
+    if not bits >= 0 or bits == math.inf:
         raise ValueError(f"bits must be at least 0, got {bits!r}")
     kept = spectrum.values > 0
     values, weights = spectrum.values[kept].double(), spectrum.weights[kept].double()
@@ -88,6 +95,8 @@ def log2_binomial(n: float, k: float) -> float:
     >>> round(log2_binomial(5, 2), 6) == round(math.log2(10), 6)
     True
     """
+    if not 0 <= as_real("k", k) <= as_real("n", n):
+        raise ValueError(f"expected 0 <= k <= n, got n = {n!r} and k = {k!r}")
     return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
 
 
@@ -141,6 +150,9 @@ def activation_spectrum(
         seed: Seed of the starts.
         forward: Replaces the default call, as in :func:`metamerlib.find_metamer`.
     """
+    steps, probes, seed = as_count("steps", steps), as_count("probes", probes), as_seed(seed)
+    check_module(model)
+    check_graph(graph)
     probe = Probe(model, layer, forward=forward)
     wide = to_float64(graph)
     probe.model.double()

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import as_tensor, check_structure
 from metamerlib.graphs.edit import sort_edges
+from metamerlib.plain import as_fraction, as_seed
 
 
 def double(graph: Data) -> Data:
@@ -26,7 +28,7 @@ def double(graph: Data) -> Data:
         >>> both.num_nodes, both.num_edges, both.x.shape
         (20, 44, torch.Size([20, 1]))
     """
-    num_nodes = graph.num_nodes or 0
+    num_nodes = check_structure(graph)
     both = copy.copy(graph)
     for name, value in graph.to_dict().items():
         if name == "edge_index":
@@ -64,21 +66,24 @@ def two_lift(graph: Data, share: float | None = None, *, signs: Tensor | None = 
         >>> sorted(hexagon.edge_index[1][hexagon.edge_index[0] == 0].tolist())
         [4, 5]
     """
-    num_nodes, (source, target) = graph.num_nodes or 0, graph.edge_index
+    num_nodes, seed = check_structure(graph), as_seed(seed)
+    source, target = graph.edge_index
+    if share is not None:
+        as_fraction("share", share)
+    if signs is not None:
+        as_tensor("signs", signs, dtype="number", empty=True)
     places = (torch.minimum(source, target) * num_nodes + torch.maximum(source, target)).unique(return_inverse=True)
     number, edge = len(places[0]), places[1]
     if not bool((torch.bincount(edge, torch.where(source < target, 1.0, -1.0), minlength=number) == 0).all()):
         raise ValueError("got an edge without its reverse, or a loop; give a simple undirected graph")
     if signs is None:
         chance = 0.5 if share is None else share
-        if not 0 <= chance <= 1:
-            raise ValueError(f"share must lie in [0, 1], got {share!r}")
         drawn = torch.rand(number, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         crossed = (drawn < chance).to(edge.device)[edge]
     elif share is not None or signs.shape != source.shape:
         raise ValueError(f"give share or signs [{len(source)}], got share={share} and signs {list(signs.shape)}")
     else:
-        crossed = signs.bool()
+        crossed = as_tensor("signs", signs, dtype="bool", empty=True)
         ends = torch.bincount(edge[crossed], minlength=number)
         if bool(((ends != 0) & (ends != 2)).any()):
             raise ValueError("signs differ between the two directions of an edge; give both the same")

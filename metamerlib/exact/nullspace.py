@@ -9,9 +9,10 @@ import pandas as pd
 from torch import nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_graph
+from metamerlib.checks import check_graph, check_module
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_seed
 from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.row_space import row_space, sees_only
@@ -55,7 +56,9 @@ def nullspace_metamer(
         True
     """
     began = time.perf_counter()
+    check_module(model)
     check_graph(graph)
+    seed = as_seed(seed)
     graph = with_features(graph, graph.x.detach())
     probe = Probe.fitting(model, model if layer is None else layer, graph, forward=forward)
     num_features = graph.x.size(1)

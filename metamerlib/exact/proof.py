@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
-from metamerlib.models.calling import Forward, call, private_copy
+from metamerlib.models.calling import Forward, answer, private_copy
 from metamerlib.probing.reduce import to_float64
 
 EXACT = {torch.float64: 1e-9}  # largest relative difference of activations that are equal; others are rounded anew
@@ -62,12 +62,6 @@ def _node_outputs(model: nn.Module, graph: Data, forward: Forward | None) -> lis
     for name, module in twin.named_modules():
         module.register_forward_hook(note(name, isinstance(module, MessagePassing)))
     exact = to_float64(graph, graph.edge_index.device)
-    try:
-        with torch.no_grad():
-            note("the output", True)(twin, (), (forward or call)(twin, exact))
-    except Exception as error:  # a foreign model may fail in any way
-        raise ValueError(
-            f"the model fails on {graph} in float64: {type(error).__name__}: {error}; pass forward= if it is called "
-            "in another way, or leave out model="
-        ) from error
+    with torch.no_grad():
+        note("the output", True)(twin, (), answer(twin, exact, "float64 values of", forward=forward))
     return seen

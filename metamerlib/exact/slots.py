@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.graphs.refinement import combine_classes, edge_classes, initial_colours, refine
+from metamerlib.checks import check_structure
+from metamerlib.graphs.refinement import check_rounds, combine_classes, edge_classes, initial_colours, refine
+from metamerlib.plain import as_flag
 
 MOST_PAIRS = 2_000_000  # pairs looked at one by one, in the smallest buckets; of other buckets they are drawn
 
@@ -60,7 +62,9 @@ def slots_of(graph: Data, rounds: int | None, degrees: bool) -> tuple[Slots, Ten
     Raises:
         ValueError: If the graph is not simple and undirected.
     """
-    num_nodes = graph.num_nodes or 0
+    num_nodes = check_structure(graph)
+    check_rounds(rounds)
+    as_flag("degrees", degrees)
     source, target = graph.edge_index.cpu().numpy().astype(np.int64)
     forward, backward = source * num_nodes + target, target * num_nodes + source
     order = np.argsort(forward, kind="stable")

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_module
 from metamerlib.exact.proof import check_same
 from metamerlib.exact.slots import Slots, among, largest_searched, partners, slots_of, small_pairs
 from metamerlib.graphs.edit import sort_edges
 from metamerlib.graphs.refinement import counted_attributes
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_integer, as_seed, check_forward
 
 DRAWS, MORE_DRAWS = 4, 64  # partners drawn for an edge of a large bucket; for one that found none among them
 PATIENCE = 20  # rounds of random switches without progress
@@ -149,7 +151,13 @@ def switch_metamer(
         >>> bool(torch.equal(other.edge_index, decalin.edge_index)), other.num_edges
         (False, 22)
     """
-    if num_switches is not None and num_switches < 1:
+    seed = as_seed(seed)
+    if model is not None:
+        check_module(model)
+    elif forward is not None:
+        raise ValueError("forward says how the model is called, but there is no model; pass model=, or drop forward")
+    check_forward(forward)
+    if num_switches is not None and as_integer("num_switches", num_switches) < 1:
         raise ValueError(f"num_switches must be 1 or more, got {num_switches}; None makes as many as help")
     slots, _ = slots_of(graph, rounds, degrees)
     found, made = _chain(slots, num_switches, np.random.default_rng(seed))

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 
 from metamerlib.checks import check_graph
 from metamerlib.graphs.sampling import stratified_masks
+from metamerlib.plain import as_fraction, as_seed
 
 
 def check_graphs(graphs: object) -> None:
@@ -51,6 +52,8 @@ def union_of(graphs: Sequence[Data]) -> Data:
         >>> union_of(ml.load_graphs("decalin-bicyclopentyl")).batch.bincount().tolist()
         [10, 10]
     """
+    if not isinstance(graphs, list | tuple) or not all(isinstance(graph, Data) for graph in graphs) or not graphs:
+        check_graphs(graphs)
     held = [_tensors(graph) for graph in graphs]
     common = [name for name, first in held[0].items() if all(_joins(name, first, other.get(name)) for other in held)]
     return Batch.from_data_list([Data.from_dict({name: tensors[name] for name in common}) for tensors in held])
@@ -102,6 +105,10 @@ def split_graphs(graphs: Sequence[Data], *, seed: int = 0, train: float = 0.6, v
         >>> [graph.train_mask.tolist() for graph in graphs]
         [[True], [True]]
     """
+    check_graphs(graphs)
+    seed = as_seed(seed)
+    if as_fraction("train", train) + as_fraction("val", val) > 1 + 1e-9:
+        raise ValueError(f"train and val are shares that leave a rest for testing, got {train} and {val}; lower one")
     masks = stratified_masks(graph_labels(graphs).cpu(), torch.Generator().manual_seed(seed), train, val)
     divided = [copy.copy(graph) for graph in graphs]
     for place, graph in enumerate(divided):

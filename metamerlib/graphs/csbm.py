@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import as_tensor, check_graph, check_nodes, check_positive
 from metamerlib.graphs.sampling import sample_edges, stratified_masks
+from metamerlib.plain import as_count, as_real, as_seed, shown
 
 
 def sample(
@@ -51,8 +53,12 @@ def sample(
         >>> graph.x.shape, graph.num_classes
         (torch.Size([50, 4]), 2)
     """
+    p, q, sigma = as_real("p", p), as_real("q", q), as_real("sigma", sigma)
+    num_nodes, num_features = as_count("num_nodes", num_nodes), as_count("num_features", num_features)
+    seed = as_seed(seed)
+    mu = as_tensor("mu", mu, dtype="number") if isinstance(mu, Tensor) else as_real("mu", mu)
     mean = torch.as_tensor(mu, dtype=torch.float32).detach().cpu()
-    _check(num_nodes, num_features, p, q, mean, sigma)
+    _check(num_features, p, q, mean, sigma)
     mean = mean.expand(num_features).clone()
     generator = torch.Generator().manual_seed(seed)
     y = torch.randint(2, (num_nodes,), generator=generator)
@@ -65,14 +71,12 @@ def sample(
     return graph
 
 
-def _check(num_nodes: int, num_features: int, p: float, q: float, mean: Tensor, sigma: float) -> None:
+def _check(num_features: int, p: float, q: float, mean: Tensor, sigma: float) -> None:
     for name, value in (("p", p), ("q", q)):
         if not 0 < value < 1:
             raise ValueError(f"{name} = {value}: expected a probability strictly between 0 and 1, e.g. 0.02")
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma = {sigma}: expected a positive, finite standard deviation, e.g. 1.0")
-    if num_nodes < 1 or num_features < 1:
-        raise ValueError(f"num_nodes = {num_nodes}, num_features = {num_features}: both must be at least 1")
     if mean.dim() > 1 or (mean.dim() == 1 and len(mean) != num_features):
         raise ValueError(f"mu has shape {list(mean.shape)}: expected a number or shape [{num_features}]")
     if not mean.isfinite().all():
@@ -103,9 +107,17 @@ def bayes_log_odds(graph: Data, nodes: Tensor | None = None) -> Tensor:
         >>> bayes_log_odds(graph, torch.tensor([3, 7])).shape
         torch.Size([2])
     """
+    check_graph(graph)
     missing = [name for name in ("x", "y", "p", "q", "mu", "sigma") if graph.get(name) is None]
     if missing:
         raise ValueError(f"the graph has no {', '.join(missing)}: expected a graph of csbm.sample")
+    y, mean = graph.y, graph.mu
+    if not isinstance(y, Tensor) or y.shape != graph.x.shape[:1] or not bool(((y == 0) | (y == 1)).all()):
+        raise ValueError(f"y must hold one class 0 or 1 for each of the {graph.x.size(0)} nodes, got {shown(y)}")
+    as_tensor("mu", mean, graph.x.size(1))
+    for name in ("p", "q", "sigma"):
+        check_positive(name, graph[name], below=None if name == "sigma" else 1)
+    nodes = check_nodes("nodes", nodes, graph.x.size(0))
     row, col = _simple_edges(graph)
     sign = 2 * graph.y.double() - 1
     neighbours = torch.zeros_like(sign).index_add_(0, row, sign[col])

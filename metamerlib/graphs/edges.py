@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_structure
+from metamerlib.plain import shown
+
 
 def undirected_pairs(graph: Data) -> Tensor:
     """Return the undirected edges of a simple graph as pairs (low, high) ``[2, |E|]``.
@@ -24,8 +27,8 @@ def undirected_pairs(graph: Data) -> Tensor:
         >>> undirected_pairs(path).tolist()
         [[0, 1], [1, 2]]
     """
+    num_nodes = check_structure(graph)
     source, target = graph.edge_index
-    num_nodes = int(graph.num_nodes)
     loops = int((source == target).sum())
     keys = source * num_nodes + target
     forward, backward = (keys[mask].sort().values for mask in (source < target, source > target))
@@ -42,6 +45,8 @@ def undirected_pairs(graph: Data) -> Tensor:
 
 def both_directions(pairs: Tensor) -> Tensor:
     """Return the edge index ``[2, 2 |E|]`` of undirected pairs ``[2, |E|]``."""
+    if not isinstance(pairs, Tensor) or pairs.dim() != 2 or pairs.size(0) != 2:
+        raise ValueError(f"pairs must be a tensor [2, |E|], got {shown(pairs)}")
     return torch.cat([pairs, pairs.flip(0)], dim=1)
 
 

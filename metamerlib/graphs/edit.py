@@ -7,9 +7,15 @@ import copy
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.plain import shown
+
 
 def with_features(graph: Data, x: Tensor) -> Data:
     """Return a shallow copy of a graph with other features ``[N, F]``."""
+    if not isinstance(graph, Data) or not isinstance(x, Tensor):
+        raise TypeError(f"expected a torch_geometric.data.Data and features [N, F], got {shown(graph)} and {shown(x)}")
+    if x.dim() != 2:
+        raise ValueError(f"features must have shape [N, F], got {list(x.shape)}")
     other = copy.copy(graph)
     other.x = x
     return other
@@ -30,6 +36,10 @@ def sort_edges(graph: Data) -> Data:
 
 def with_edges(graph: Data, edge_index: Tensor, weight: Tensor | None = None) -> Data:
     """Return a shallow copy of a graph with other edges; what belonged to the old ones is left out."""
+    if not isinstance(graph, Data) or not isinstance(edge_index, Tensor):
+        raise TypeError(f"expected a Data and edge_index [2, E], got {shown(graph)} and {shown(edge_index)}")
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(f"edge_index must have shape [2, E], got {list(edge_index.shape)}")
     other = copy.copy(graph)
     for name in [name for name in graph.keys() if name != "edge_index" and graph.is_edge_attr(name)]:  # noqa: SIM118
         del other[name]

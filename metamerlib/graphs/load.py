@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import difflib
-import importlib
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 from torch_geometric import datasets
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_structure
 from metamerlib.graphs.catalogue import EMBEDDED, REAL_GRAPHS, Entry
 from metamerlib.graphs.embedded import (
     BUILDERS,
@@ -20,6 +20,7 @@ from metamerlib.graphs.embedded import (
 )
 from metamerlib.graphs.files import FOLDER_VARIABLE, data_folder, feature_names, open_dataset
 from metamerlib.graphs.sampling import MASKS, stratified_masks
+from metamerlib.plain import as_flag, as_path, as_seed, as_text, made_by, shown
 
 
 def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trust_pickles: bool = False) -> Data:
@@ -54,8 +55,14 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
         >>> graph.num_nodes, graph.num_edges, graph.num_classes
         (34, 156, 4)
     """
+    as_text("name", name, "karate")
+    seed, trust_pickles = as_seed(seed), as_flag("trust_pickles", trust_pickles)
+    if root is not None:
+        root = as_path("root", root)
     if ":" in name:
-        return _with_classes([_made_by(name)])[0]
+        graph = made_by("graph", name, "factory() -> torch_geometric.data.Data, without arguments")
+        check_structure(graph)
+        return _with_classes([graph])[0]
     entry = _find(name)
     if entry.level == "graph":
         raise ValueError(f"{entry.name!r} is a collection of {entry.graphs} graphs: use load_graphs")
@@ -96,8 +103,19 @@ def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
         >>> [graph.num_edges for graph in load_graphs("decalin-bicyclopentyl")]
         [22, 22]
     """
+    as_text("name", name, "MUTAG")
+    if root is not None:
+        root = as_path("root", root)
     if ":" in name:
-        return _with_classes(list(_made_by(name)))
+        graphs = made_by("graphs", name, "factory() -> list of torch_geometric.data.Data, without arguments")
+        if not isinstance(graphs, list | tuple) or not graphs:
+            raise TypeError(f"graphs {name!r} must make a list of torch_geometric.data.Data, got {shown(graphs)}")
+        for place, graph in enumerate(graphs):
+            try:
+                check_structure(graph)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"graphs {name!r}, entry {place}: {error}") from error
+        return _with_classes(list(graphs))
     entry = _find(name)
     if entry.level == "node":
         raise ValueError(f"{entry.name!r} is a single graph: use load_graph")
@@ -111,14 +129,10 @@ def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
     return [_simple(graph, f"{entry.name}[{i}]", num_classes) for i, graph in enumerate(graphs)]
 
 
-def _made_by(name: str) -> Any:
-    module, _, factory = name.partition(":")
-    return getattr(importlib.import_module(module), factory)()
-
-
 def _with_classes(graphs: list[Data]) -> list[Data]:
     """Say how many classes there are, where graphs with labels do not."""
-    labels = [graph.y for graph in graphs if graph.get("y") is not None and not graph.y.is_floating_point()]
+    held = [graph.y for graph in graphs if isinstance(graph.get("y"), Tensor)]
+    labels = [y for y in held if y.numel() and not y.is_floating_point()]
     if labels and any(graph.get("num_classes") is None for graph in graphs):
         graphs = [copy.copy(graph) for graph in graphs]
         for graph in graphs:

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import as_tensor
+from metamerlib.plain import as_integer
+
 
 def row_classes(*tables: Tensor) -> list[Tensor]:
     """Number the rows of one or several tables so that equal rows, and only they, share a number.
@@ -108,6 +111,12 @@ def refine_once(
     return signature.unique(return_inverse=True)[1]
 
 
+def check_rounds(rounds: object) -> None:
+    """Raise unless rounds are None or an integer of at least 0."""
+    if rounds is not None and as_integer("rounds", rounds) < 0:
+        raise ValueError(f"got rounds={rounds}; use 0 or more, or None to refine until nothing changes")
+
+
 def refine(colours: Tensor, edge_index: Tensor, *, rounds: int | None = None, classes: Tensor | None = None) -> Tensor:
     r"""Refine colours by message passing.
 
@@ -130,8 +139,16 @@ def refine(colours: Tensor, edge_index: Tensor, *, rounds: int | None = None, cl
         >>> bool(colours[0] == colours[3] != colours[1] == colours[2])
         True
     """
-    if rounds is not None and rounds < 0:
-        raise ValueError(f"got rounds={rounds}; use 0 or more, or None to refine until nothing changes")
+    check_rounds(rounds)
+    as_tensor("colours", colours, "N", dtype="integer", empty=True)
+    as_tensor("edge_index", edge_index, 2, "E", dtype="integer", empty=True)
+    if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < len(colours):
+        raise ValueError(
+            f"edge_index must lie in 0..{len(colours) - 1} for {len(colours)} colours, got "
+            f"{int(edge_index.min())}..{int(edge_index.max())}"
+        )
+    if classes is not None:
+        as_tensor("classes", classes, edge_index.size(1), dtype="integer", empty=True)
     generator = torch.Generator().manual_seed(0)
     colours = colours.unique(return_inverse=True)[1]
     count = int(colours.max()) + 1 if len(colours) else 0

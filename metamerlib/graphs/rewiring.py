@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import as_tensor
 from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
 from metamerlib.graphs.edit import with_edges
+from metamerlib.plain import as_count, as_flag, as_integer, as_seed, shown
 
 MOST_ROUNDS = 1000
 
@@ -60,6 +62,12 @@ def _first_ones(keys: Tensor) -> Tensor:
     return keys[order[first].sort().values]
 
 
+def check_generator(generator: object) -> None:
+    """Raise unless randomness comes from a generator of torch."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {shown(generator)}; use torch.Generator()")
+
+
 def random_edges(reference: Tensor, num_nodes: int, fresh: int, overlap: int, generator: torch.Generator) -> Tensor:
     """Replace edges of a graph by pairs of nodes drawn uniformly (Erdos and Renyi, 1959).
 
@@ -70,7 +78,10 @@ def random_edges(reference: Tensor, num_nodes: int, fresh: int, overlap: int, ge
         overlap: Largest number of the reference's edges that may come back by chance or stay.
         generator: Source of randomness.
     """
-    size = reference.size(1)
+    as_tensor("reference", reference, 2, "E", dtype="integer")
+    size, num_nodes = reference.size(1), as_count("num_nodes", num_nodes)
+    check_generator(generator)
+    fresh, overlap = as_count("fresh", fresh, least=0, most=size), as_count("overlap", overlap, least=0)
     order = torch.randperm(size, generator=generator).to(reference.device)
     kept = reference[:, order[fresh:]]
     known = pair_keys(reference, num_nodes).sort().values
@@ -104,6 +115,13 @@ def switched_edges(reference: Tensor, num_nodes: int, lowest: int, highest: int,
         Undirected edges ``[2, |E|]``; where no admissible switch was found in a thousand rounds, more than
         ``highest`` of them are the reference's.
     """
+    as_tensor("reference", reference, 2, "E", dtype="integer")
+    num_nodes, lowest, highest = (
+        as_count("num_nodes", num_nodes),
+        as_count("lowest", lowest, least=0),
+        as_count("highest", highest, least=0),
+    )
+    check_generator(generator)
     pairs, size = reference.clone(), reference.size(1)
     known = pair_keys(reference, num_nodes).sort().values
     overlap = size
@@ -171,6 +189,15 @@ def swap_edges(
     >>> swap_edges(np.array([[0, 1], [1, 2]]), 3, np.random.default_rng(0)).tolist()
     [[0, 1], [1, 2]]
     """
+    if not isinstance(pairs, np.ndarray) or pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+        raise TypeError(
+            f"pairs must be a numpy array of integers [M, 2], got {shown(pairs)}; see undirected_pairs(...).T"
+        )
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {shown(rng)}; use numpy.random.default_rng(seed)")
+    num_nodes, directed = as_count("num_nodes", num_nodes), as_flag("directed", directed)
+    if part is not None and (not isinstance(part, np.ndarray) or part.shape != (num_nodes,)):
+        raise ValueError(f"part must be an array [{num_nodes}], the graph of each node, got {shown(part)}")
     order = rng.permutation(len(pairs))
     if part is not None:
         order = order[np.argsort(part[pairs[order, 0]], kind="stable")]
@@ -216,7 +243,8 @@ def switch_away(graph: Data, switches: int, seed: int = 0) -> Data:
         True
     """
     pairs = undirected_pairs(graph)
-    if not 0 <= 2 * switches <= pairs.size(1):
+    seed = as_seed(seed)
+    if not 0 <= 2 * as_integer("switches", switches) <= pairs.size(1):
         raise ValueError(f"switches must lie in 0..{pairs.size(1) // 2} for {pairs.size(1)} edges, got {switches}")
     left = pairs.size(1) - 2 * switches
     moved = switched_edges(pairs, int(graph.num_nodes), left, left, torch.Generator().manual_seed(seed))

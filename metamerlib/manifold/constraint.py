@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_device, check_graph, check_nodes
+from metamerlib.checks import check_choice, check_device, check_graph, check_module, check_nodes
 from metamerlib.graphs.collection import union_of_copies
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.models.calling import Forward
+from metamerlib.plain import shown
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
@@ -164,8 +165,9 @@ def match_constraint(
         ValueError: If an argument is out of range, the layer does not depend on the free features, or dtype is
             not float64.
     """
-    if dtype not in (None, torch.float64):
-        raise ValueError(f"dtype is {dtype}; tangents need torch.float64: drop dtype, the model is converted")
+    check_module(model)
+    if dtype is not None and dtype is not torch.float64:
+        raise ValueError(f"dtype is {shown(dtype)}; tangents need torch.float64: drop dtype, the model is converted")
     check_choice("method", method, METHODS)
     check_graph(reference)
     check_device(device)
@@ -233,5 +235,9 @@ def check_direction(direction: object, constraint: Constraint, *, name: str = "d
     if not isinstance(direction, Tensor) or list(direction.shape) != shape:
         got = list(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
         raise ValueError(f"{name} must be a tensor {shape}, one row for each free node, got {got}")
+    if not direction.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {direction.dtype}; convert with direction.double()")
+    if direction.device.type == "meta":
+        raise ValueError(f"{name} is on the meta device, where tensors hold no values; make it on the CPU")
     if not torch.isfinite(direction).all():
         raise ValueError(f"{name} holds NaN or infinite entries")

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from metamerlib.manifold.constraint import Constraint, match_constraint
 from metamerlib.manifold.linearisation import Linearisation
-from metamerlib.search.metamer import Metamer
+from metamerlib.search.metamer import Metamer, check_target_of
 
 TOLERANCE = 1e-8
 _CORRECTIONS = 12
@@ -93,6 +93,11 @@ def constraint_of(
             raise ValueError("layer is missing; a graph has none of its own")
         constraint = match_constraint(model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, **options)
         return constraint, constraint.base
+    if not isinstance(start.reference, Data) or not _same_edges(start.graph, start.reference):
+        raise ValueError(
+            "the metamer has other edges than its reference, but only its features can move; pass one that was found "
+            "with vary='features', or its graph"
+        )
     if nodes is not None or free_nodes is not None:
         raise ValueError("a metamer has its own nodes and free_nodes; drop them, or pass its reference")
     layer = start.layer if layer is None else layer
@@ -101,4 +106,11 @@ def constraint_of(
     )
     if constraint.probe.name != start.layer:
         raise ValueError(f"the metamer matches layer {start.layer!r}, got layer={layer!r}; drop layer")
+    check_target_of(start, constraint.target.activation)
     return constraint, constraint.rows_of(start.graph)
+
+
+def _same_edges(graph: Data, other: Data) -> bool:
+    weights = graph.edge_weight, other.edge_weight
+    same = weights[0] is None if weights[1] is None else weights[0] is not None and torch.equal(*weights)
+    return same and torch.equal(graph.edge_index, other.edge_index)

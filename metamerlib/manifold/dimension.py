@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_positive
+from metamerlib.checks import as_tensor, check_positive
 from metamerlib.manifold.jacobians import MEMORY, prepare
 from metamerlib.models.calling import Forward
 
@@ -66,7 +66,7 @@ def metamer_dimension(
         [[0, 17, 578, 8, 570], [11, 2, 68, 8, 60]]
     """
     if tolerance is not None:
-        check_positive("tolerance", tolerance)
+        check_positive("tolerance", tolerance, below=1)
     local, chosen = prepare(model, graph, layer, nodes, forward=forward, dtype=dtype, memory=memory, device=device)
     rows = {}
     for found in local.jacobians(chosen):
@@ -82,6 +82,7 @@ def singular_values(matrix: Tensor) -> Tensor:
 
     A wide matrix is first reduced to the triangular factor of its transpose, which has the same ones.
     """
+    as_tensor("matrix", matrix, "d", "m", empty=True)
     rows = matrix[(matrix != 0).any(1)]
     if rows.size(0) == 0:
         return matrix.new_zeros(min(matrix.shape))

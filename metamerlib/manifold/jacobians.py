@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_graph, check_nodes, check_positive
+from metamerlib.checks import check_device, check_graph, check_module, check_nodes, check_positive
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.receptive_field import Members, Reach, find_reach
 from metamerlib.manifold.subgraphs import restricted, select, subgraph
 from metamerlib.models.calling import Forward
+from metamerlib.plain import shown
 from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe, plain_activation
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
@@ -188,8 +189,11 @@ def prepare(
     Returns:
         The model set up, and the nodes ``[B]``.
     """
-    if dtype not in (None, torch.float64):
-        raise ValueError(f"dtype is {dtype}; ranks and volumes need torch.float64: drop dtype, the model is converted")
+    check_module(model)
+    if dtype is not None and dtype is not torch.float64:
+        raise ValueError(
+            f"dtype is {shown(dtype)}; ranks and volumes need torch.float64: drop dtype, the model is converted"
+        )
     check_graph(graph)
     check_device(device)
     check_positive("memory", memory, integer=True)

@@ -15,6 +15,7 @@ from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.dimension import singular_values
 from metamerlib.manifold.jacobians import MEMORY, LocalModel, prepare
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_count, as_seed
 from metamerlib.probing.probe import plain_activation
 
 _BATCH = 1000
@@ -74,6 +75,7 @@ def sample_log_volume(
     check_positive("noise", noise)
     check_positive("nearness", nearness)
     check_positive("num_samples", num_samples, integer=True)
+    node, seed = as_count("node", node, least=0), as_seed(seed)
     local, chosen = prepare(model, graph, layer, node, forward=forward, dtype=None, memory=MEMORY, device=device)
     if local.margin is None:
         raise ValueError(f"layer {local.probe.name!r} couples all nodes; samples need a subgraph of their own")

@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from metamerlib.checks import check_positive
+from metamerlib.checks import check_module, check_positive
 from metamerlib.manifold.constraint import Constraint
 from metamerlib.manifold.correction import TOLERANCE, constraint_of, correct
 from metamerlib.models.calling import Forward
-from metamerlib.search.metamer import Metamer
+from metamerlib.search.metamer import Metamer, check_target_of
 
 _SMALLEST_SHARE = 2.0**-12
 
@@ -88,10 +88,12 @@ def join(
     for name, number in (("points", points), ("max_points", max_points)):
         check_positive(name, number, integer=True)
     check_positive("largest_gap", largest_gap)
-    check_positive("tolerance", tolerance)
+    check_positive("tolerance", tolerance, below=1)
+    check_module(model)
     _check_pair(first, second)
     options: dict[str, Any] = {"method": method, "forward": forward, "dtype": dtype, "device": device}
     constraint, start = constraint_of(model, first, layer=None, nodes=None, free_nodes=None, **options)
+    check_target_of(second, constraint.target.activation)
     ends = [correct(constraint, x, tolerance=tolerance) for x in (start, constraint.rows_of(second.graph))]
     start, goal = ends[0].x, ends[1].x
     if max(end.error for end in ends) > tolerance:

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_positive
 from metamerlib.manifold.constraint import Constraint, check_apart, check_direction, match_constraint
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_seed
 
 _ENTRIES = 2**21
 
@@ -85,9 +86,13 @@ def plane_slice(
         torch.Size([5, 5])
     """
     check_positive("resolution", resolution, integer=True)
-    both = extent if isinstance(extent, tuple) else (extent, extent)
+    seed = as_seed(seed)
+    both = tuple(extent) if isinstance(extent, list | tuple) else (extent, extent)
+    if len(both) != 2:
+        raise ValueError(f"extent must be one number or two, along and across, got {len(both)}")
     for size in both:
         check_positive("extent", size)
+    both = tuple(map(float, both))
     constraint = match_constraint(
         model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, forward=forward, dtype=dtype, device=device
     )

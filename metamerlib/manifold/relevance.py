@@ -115,7 +115,7 @@ def _row(local: LocalModel, found: NodeJacobian, direction: Tensor) -> dict[str,
         bound, rank = seen.new_zeros(()), 0
     else:
         _, strength, right = torch.linalg.svd(own, full_matrices=False)
-        rank = rank_of(strength, tuple(own.shape))
+        rank = rank_of(strength, (own.size(0), own.size(1)))
         bound = (right[:rank] @ seen).square().sum()
     share = 1 - float(bound / direction.square().sum())
     return {"rank": rank, "dimension_share": 1 - rank / local.num_features, "tangent_share": max(share, 0.0)}

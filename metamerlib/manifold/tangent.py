@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_positive
+from metamerlib.checks import check_nodes, check_positive
 from metamerlib.manifold.constraint import Constraint, check_direction, match_constraint
 from metamerlib.models.calling import Forward
 
@@ -40,7 +40,8 @@ class TangentBasis:
         Args:
             indices: Which ones ``[k]``; None for all.
         """
-        return self.constraint.lift(self.vectors if indices is None else self.vectors[indices])
+        chosen = check_nodes("indices", indices, self.vectors.size(0))
+        return self.constraint.lift(self.vectors if chosen is None else self.vectors[chosen])
 
     def project(self, direction: Tensor) -> Tensor:
         """Return the tangent part of a direction ``[n, F]`` of the features, invisible directions included."""
@@ -162,7 +163,7 @@ def project_to_tangent(
         >>> bool(tangent.norm() < 34)
         True
     """
-    check_positive("tolerance", tolerance)
+    check_positive("tolerance", tolerance, below=1)
     check_positive("max_steps", max_steps, integer=True)
     constraint = match_constraint(
         model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, forward=forward, method=method, dtype=dtype,

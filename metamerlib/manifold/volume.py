@@ -68,7 +68,7 @@ def log_volume_change(
         (0.0, True)
     """
     if tolerance is not None:
-        check_positive("tolerance", tolerance)
+        check_positive("tolerance", tolerance, below=1)
     local, chosen = prepare(
         model, graph, layer, nodes, forward=forward, dtype=dtype, memory=memory, device=device, pre_activation=True
     )

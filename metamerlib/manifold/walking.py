@@ -22,9 +22,10 @@ from metamerlib.manifold.correction import (
 )
 from metamerlib.manifold.linearisation import Linearisation
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_flag, as_seed
 from metamerlib.search.metamer import Metamer
 
-SMALLEST_STEP = 1e-4
+SMALLEST_STEP, LONGEST_STEP = 1e-4, 10.0
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,13 @@ def walk(
     for name, number in (("steps", steps), ("keep_every", keep_every)):
         check_positive(name, number, integer=True)
     check_positive("step_length", step_length)
-    check_positive("tolerance", tolerance)
-    if isinstance(direction, str):
+    if step_length > LONGEST_STEP:
+        raise ValueError(
+            f"step_length is a share of the features' norm, got {step_length!r}; give at most {LONGEST_STEP:g}"
+        )
+    check_positive("tolerance", tolerance, below=1)
+    seed, invisible = as_seed(seed), as_flag("invisible", invisible)
+    if not isinstance(direction, Tensor):
         check_choice("direction", direction, ["random", "away"])
     constraint, x = constraint_of(
         model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,

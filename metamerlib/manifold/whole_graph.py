@@ -71,7 +71,7 @@ def whole_graph_dimension(
         (1156, 1156)
     """
     if tolerance is not None:
-        check_positive("tolerance", tolerance)
+        check_positive("tolerance", tolerance, below=1)
     local, _ = prepare(
         model, graph, layer, None, forward=forward, dtype=dtype, memory=memory, device=device, pre_activation=True
     )

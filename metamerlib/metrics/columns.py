@@ -31,6 +31,8 @@ METRICS: Mapping[str, str] = {
     "chance_match": "agreement of two independent draws from the predicted classes' shares",
     "start_match": "share of matched nodes with the reference's predicted class at the start of the search",
     "shuffled_match": "share of matched nodes whose class in the metamer is that of another node in the reference",
+    "output_agreement": "concordance correlation of predicted numbers, in regression in place of prediction_match",
+    "output_agreement_start": "the same between the reference and the start",
     "prediction_auc": "area under the ROC curve of the metamer's scores for the reference's classes; NaN unless two",
     **FEATURES,
     "zero_rows": "number of rows that are zero in one of the two feature tables and left out of the cosine",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_module
 from metamerlib.graphs.collection import check_graphs
-from metamerlib.graphs.refinement import row_classes
-from metamerlib.metrics import features, matching, structure
-from metamerlib.metrics.cycles import count_ratio, cycle_counts
+from metamerlib.metrics import features, matching
 from metamerlib.metrics.invariance import consistency, excess_invariance
-from metamerlib.metrics.isomorphism import are_isomorphic
 from metamerlib.metrics.null import (
     NULL_DRAWS,
     at_nodes,
@@ -29,16 +27,14 @@ from metamerlib.metrics.null import (
     standard_draws,
 )
 from metamerlib.metrics.pooled import PooledMatch, pooled_match
-from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
+from metamerlib.metrics.structure_scores import equal, same_edges, structure_scores
 from metamerlib.metrics.verdict import is_metamer, verdict_columns
 from metamerlib.metrics.visible import VisibleLikeness, likeness_in, without_space
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_count, as_integer, as_seed, shown
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import Reduced, reduced
-
-if TYPE_CHECKING:
-    from metamerlib.search.metamer import Metamer
-
+from metamerlib.search.metamer import Metamer, check_target_of
 
 NAN = float("nan")
 FEATURE_METRICS = (
@@ -53,16 +49,7 @@ FEATURE_METRICS = (
 )
 
 
-MAX_QUERIES = 2000
-UNCHANGED = {
-    "edge_flips": 0.0,
-    "degree_distance": 0.0,
-    "clustering_distance": 0.0,
-    "spectrum_distance": 0.0,
-    "triangle_ratio": 1.0,
-    "four_cycle_ratio": 1.0,
-    "isomorphic": 1.0,
-}
+MAX_QUERIES, MOST_DRAWS = 2000, 1_000_000
 
 
 def compare(
@@ -96,9 +83,10 @@ def compare(
 
     Returns:
         One float per metric, NaN where a metric does not apply (predictions of a model
-        without classes, Jaccard of real features), the verdict ``is_metamer`` with its halves ``matched`` and
-        ``different``, in ``failed`` the names of the marks that were missed, and in ``visible_reason`` why
-        a model has no visible coordinates.
+        without classes, which has output_agreement in their place; a model has none where it has one output for
+        each node, or the reference real labels y; Jaccard of real features), the verdict ``is_metamer`` with its
+        halves ``matched`` and ``different``, in ``failed`` the names of the marks that were missed, and in
+        ``visible_reason`` why a model has no visible coordinates.
 
     Raises:
         ValueError: if null_draws is negative.
@@ -111,15 +99,21 @@ def compare(
     >>> abs(scores["L_act"] - metamer.loss) < 1e-6
     True
     """
-    if null_draws < 0:
+    check_module(model)
+    if not isinstance(metamer, Metamer):
+        raise TypeError(f"metamer must be a metamerlib.Metamer, got {shown(metamer)}; make one with find_metamer")
+    if as_integer("null_draws", null_draws) < 0:
         raise ValueError(f"got null_draws={null_draws}; use 0 or more")
+    null_draws, seed = as_count("null_draws", null_draws, most=MOST_DRAWS, least=0), as_seed(seed)
     if others is not None:
         _check_others(others, metamer)
     metamer = _beside(model, metamer)
-    probe, nodes = Probe(model, metamer.layer, forward=forward), metamer.nodes
+    probe, nodes = Probe.fitting(model, metamer.layer, metamer.reference, forward=forward), metamer.nodes
     pooled = PooledMatch(NAN, NAN, 0)
     with torch.no_grad():
         found, reference, start = (probe(g) for g in (metamer.graph, metamer.reference, metamer.start))
+        if "target" not in metamer.settings:
+            check_target_of(metamer, at_nodes(reference, nodes).activation)
         seen = _as_the_model_sees(probe, metamer)
         rewire = not getattr(model, "fixed_edges", False)
         draws = standard_draws(
@@ -133,10 +127,12 @@ def compare(
                 pooled = pooled_match(found.activation, reference.activation, rows)
         null = null_distribution(draws, reference, nodes)
         shuffled = next(paired_nodes(reference, draws=1, seed=seed), replace(reference, output=None))
-        scores: dict[str, Any] = _matching(*(at_nodes(each, nodes) for each in (found, reference, start, shuffled)))
+        floats = metamer.reference.get("y") is not None and metamer.reference.y.is_floating_point()
+        recordings = [at_nodes(each, nodes) for each in (found, reference, start, shuffled)]
+        scores: dict[str, Any] = _matching(*recordings, regression=floats)
         scores |= _features(metamer, reference.output, seed)
         scores |= _visible(model, metamer, seen, seed)
-        scores |= _structure(metamer, seed)
+        scores |= structure_scores(metamer, seed)
     input_similarity = _input_similarity(metamer, scores)
     scores["excess_invariance"] = excess_invariance(scores["prediction_match"], input_similarity)
     scores["consistency"] = consistency(scores["prediction_match"], input_similarity)
@@ -181,7 +177,9 @@ def _beside(model: nn.Module, metamer: Metamer) -> Metamer:
     )
 
 
-def _matching(found: Recording, reference: Recording, start: Recording, shuffled: Recording) -> dict[str, float]:
+def _matching(
+    found: Recording, reference: Recording, start: Recording, shuffled: Recording, *, regression: bool
+) -> dict[str, float]:
     activation, target, output = found.activation, reference.activation, reference.output
     nodes = matching.node_relative_errors(activation, target)
     return {
@@ -194,12 +192,21 @@ def _matching(found: Recording, reference: Recording, start: Recording, shuffled
         "spearman": matching.spearman(activation, target),
         "snr_db": matching.snr_db(activation, target),
         "dead_units": _dead_units(found, target),
-        "prediction_match": matching.prediction_match(found.output, output),
-        "chance_match": matching.chance_agreement(output),
-        "start_match": matching.prediction_match(start.output, output),
-        "shuffled_match": matching.prediction_match(found.output, shuffled.output),
-        "prediction_auc": matching.prediction_auc(found.output, output),
+        "prediction_match": NAN if regression else matching.prediction_match(found.output, output),
+        "chance_match": NAN if regression else matching.chance_agreement(output),
+        "start_match": NAN if regression else matching.prediction_match(start.output, output),
+        "shuffled_match": NAN if regression else matching.prediction_match(found.output, shuffled.output),
+        "prediction_auc": NAN if regression else matching.prediction_auc(found.output, output),
+        "output_agreement": _agreement(found.output, output, regression),
+        "output_agreement_start": _agreement(start.output, output, regression),
     }
+
+
+def _agreement(found: Tensor | None, reference: Tensor | None, regression: bool) -> float:
+    """Score numbers that are no classes: those of a model trained on real labels, or one for each node."""
+    if found is None or reference is None or not (regression or reference.size(-1) == 1):
+        return NAN
+    return matching.output_agreement(found, reference)
 
 
 def _dead_units(found: Recording, target: Tensor) -> float:
@@ -279,69 +286,11 @@ def _lesson(graph: Data, output: Tensor | None) -> list[Tensor | None]:
     return [None, None, None]
 
 
-def _structure(metamer: Metamer, seed: int) -> dict[str, float]:
-    graph, reference, start = metamer.graph, metamer.reference, metamer.start
-    partners = random_partners(reference.num_nodes or 0, np.random.default_rng([seed, 4]))
-    shuffled = copy.copy(reference)
-    shuffled.edge_index = partners.to(reference.edge_index.device)[reference.edge_index]
-    return {
-        "wl_kernel": structure.wl_kernel(graph, reference),
-        "wl_kernel_start": structure.wl_kernel(start, reference),
-        "edge_overlap": structure.edge_overlap(graph, reference),
-        "edge_jaccard": structure.edge_jaccard(graph, reference),
-        "edge_jaccard_start": structure.edge_jaccard(start, reference),
-        "edge_jaccard_shuffled": structure.edge_jaccard(graph, shuffled),
-        **_coloured_kernels(graph, reference),
-        "edge_homophily": structure.edge_homophily(graph),
-        "edge_homophily_reference": structure.edge_homophily(reference),
-        "components": float(structure.num_components(graph)),
-        "components_reference": float(structure.num_components(reference)),
-        **(UNCHANGED if _same_edges(graph, reference) else _edge_distances(graph, reference)),
-    }
-
-
-def _coloured_kernels(graph: Data, reference: Data) -> dict[str, float]:
-    """Compute the WL kernel from features and from true classes."""
-    kernels = {"wl_features": NAN, "wl_classes": NAN}
-    if graph.x is not None and reference.x is not None:
-        rows, others = row_classes(graph.x, reference.x)
-        kernels["wl_features"] = structure.wl_kernel(graph, reference, labels=(rows, others))
-    classes = structure.node_labels(graph), structure.node_labels(reference)
-    if classes[0] is not None and classes[1] is not None:
-        kernels["wl_classes"] = structure.wl_kernel(graph, reference, labels=(classes[0], classes[1]))
-    return kernels
-
-
-def _edge_distances(graph: Data, reference: Data) -> dict[str, float]:
-    """Measure what costs time; of equal edges all of it is known beforehand."""
-    cycles, others = cycle_counts(graph), cycle_counts(reference)
-    same = are_isomorphic(graph, reference)
-    return {
-        "edge_flips": float(structure.edge_flips(graph, reference)),
-        "degree_distance": degree_distance(graph, reference),
-        "clustering_distance": clustering_distance(graph, reference),
-        "spectrum_distance": spectrum_distance(graph, reference),
-        "triangle_ratio": count_ratio(cycles.triangles, others.triangles),
-        "four_cycle_ratio": count_ratio(cycles.four_cycles, others.four_cycles),
-        "isomorphic": NAN if same is None else float(same),
-    }
-
-
 def _input_similarity(metamer: Metamer, scores: dict[str, float]) -> float:
     graph, reference = metamer.graph, metamer.reference
     moved = []
-    if not _equal(graph.x, reference.x):
+    if not equal(graph.x, reference.x):
         moved.append(scores["feature_cosine"])
-    if not _same_edges(graph, reference):
+    if not same_edges(graph, reference):
         moved.append(scores["wl_kernel"])
     return sum(moved) / len(moved) if moved else 1.0
-
-
-def _same_edges(graph: Data, reference: Data) -> bool:
-    return _equal(graph.edge_index, reference.edge_index) and _equal(graph.edge_weight, reference.edge_weight)
-
-
-def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return torch.equal(one, other)

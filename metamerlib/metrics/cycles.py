@@ -9,6 +9,7 @@ import numpy as np
 from torch_geometric.data import Data
 
 from metamerlib.metrics.structure import adjacency
+from metamerlib.plain import as_count
 
 CHUNK = 5_000_000  # walks of two steps that are held at once
 
@@ -65,6 +66,7 @@ def count_ratio(count: int, other: int) -> float:
     >>> count_ratio(3, 2), count_ratio(0, 0), count_ratio(1, 0)
     (1.5, 1.0, nan)
     """
+    count, other = as_count("count", count, least=0), as_count("other", other, least=0)
     if other == 0:
         return 1.0 if count == 0 else math.nan
     return count / other

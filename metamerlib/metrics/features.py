@@ -14,6 +14,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from torch import Tensor
 
+from metamerlib.checks import as_tensor
+from metamerlib.plain import as_count
+
 
 class RowCosine(NamedTuple):
     """A mean over rows, and the number of rows that it leaves out."""
@@ -119,6 +122,9 @@ def tfidf_cosine(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, co
     0.8536
     """
     x, reference = _floats(x, reference)
+    rows = _places("rows", rows, len(x))
+    if corpus is not None:
+        corpus = as_tensor("corpus", corpus, "M", x.size(1), dtype="number").to(x)
     if (x < 0).any() or (reference < 0).any():
         return float("nan")
     corpus = reference if corpus is None else corpus
@@ -189,8 +195,13 @@ def feature_classifier_match(
     ClassifierMatch(match=0.0, accuracy=0.0, accuracy_reference=1.0)
     """
     x, reference = _floats(x, reference)
+    as_tensor("labels", labels, dtype="integer")
     if labels.shape != x.shape[:1]:
         raise ValueError(f"got labels of shape {list(labels.shape)}; pass one class per row, [{len(x)}]")
+    for name, mask in (("train_mask", train_mask), ("test_mask", test_mask)):
+        if mask is not None:
+            as_tensor(name, mask, len(x), dtype="bool")
+    rows = _places("rows", rows, len(x))
     y = labels.cpu().numpy()
     train = np.ones(len(y), dtype=bool) if train_mask is None else train_mask.cpu().numpy()
     judged = np.arange(len(y)) if rows is None else rows.cpu().numpy()
@@ -231,6 +242,7 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
     Retrieval(median_rank=2.5, first=0.0)
     """
     x, reference = _floats(x, reference)
+    rows, chunk_size = _places("rows", rows, len(x)), as_count("chunk_size", chunk_size)
     own = torch.arange(len(x), device=x.device) if rows is None else rows
     if own.numel() == 0:
         return Retrieval(float("nan"), float("nan"))
@@ -282,12 +294,24 @@ def neighbour_cosine(x: Tensor, *, rows: Tensor | None = None, chunk_size: int =
 
 
 def _floats(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    as_tensor("x", x, dtype="number", empty=True)
+    as_tensor("reference", reference, dtype="number", empty=True)
     if x.shape != reference.shape or x.dim() != 2:
         raise ValueError(
             f"got features of shape {list(x.shape)} beside {list(reference.shape)}; pass two tables [N, F]"
         )
     dtype = torch.promote_types(torch.promote_types(x.dtype, reference.dtype), torch.float32)
     return x.detach().to(dtype), reference.detach().to(dtype)
+
+
+def _places(what: str, rows: Tensor | None, size: int) -> Tensor | None:
+    """Return row numbers ``[n]`` after a look at their range; None stands for all."""
+    if rows is None:
+        return None
+    as_tensor(what, rows, "n", dtype="integer", empty=True)
+    if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < size:
+        raise ValueError(f"{what} must lie in 0..{size - 1}, got {int(rows.min())}..{int(rows.max())}")
+    return rows
 
 
 def _sparse(x: Tensor) -> Tensor:

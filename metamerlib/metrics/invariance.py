@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
+
+from metamerlib.plain import shown
+
+
+def check_likeness(what: str, got: object) -> None:
+    """Raise unless a similarity is a number from -1 to 1, or NaN where it does not apply."""
+    if isinstance(got, bool) or not isinstance(got, Real):
+        raise TypeError(f"{what} must be a number from -1 to 1, got {shown(got)}")
+    if not (math.isnan(float(got)) or abs(float(got)) <= 1 + 1e-6):
+        raise ValueError(f"{what} must lie in [-1, 1], got {got!r}; give a share or a cosine")
+
 
 def excess_invariance(s_match: float, s_feat: float) -> float:
     r"""Subtract the similarity of the inputs from that of the predictions.
@@ -19,6 +32,8 @@ def excess_invariance(s_match: float, s_feat: float) -> float:
     >>> excess_invariance(1.0, 0.25)
     0.75
     """
+    for name, share in (("s_match", s_match), ("s_feat", s_feat)):
+        check_likeness(name, share)
     return s_match - s_feat
 
 

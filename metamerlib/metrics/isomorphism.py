@@ -10,7 +10,8 @@ from torch_geometric.data import Data
 
 from metamerlib.graphs.refinement import combine_classes, refine, row_classes
 from metamerlib.metrics.cycles import cycle_counts
-from metamerlib.metrics.structure import adjacency
+from metamerlib.metrics.structure import adjacency, check_colours
+from metamerlib.plain import as_count
 
 WORK = 20_000_000  # nodes and edges that refinements may visit by default
 
@@ -43,7 +44,11 @@ def are_isomorphic(
     >>> are_isomorphic(path, other)
     True
     """
+    if max_refinements is not None:
+        max_refinements = as_count("max_refinements", max_refinements, least=0)
     both, size = [adjacency(each) for each in (graph, other)], graph.num_nodes or 0
+    if labels is not None:
+        check_colours(labels, (both[0].shape[0], both[1].shape[0]))
     if both[0].shape != both[1].shape or both[0].nnz != both[1].nnz:
         return False
     edges = torch.from_numpy(np.stack(sparse.block_diag(both).nonzero())).long()

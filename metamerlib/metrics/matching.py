@@ -9,6 +9,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from metamerlib.checks import as_tensor, check_nodes
+
 
 class NodeErrors(NamedTuple):
     """Relative errors of single nodes: two quantiles, and how many nodes have no activation."""
@@ -119,7 +121,7 @@ def pearson(activation: Tensor, target: Tensor) -> float:
         target: activations of the reference [|S|, d].
 
     Returns:
-        Pearson's r over all entries; NaN if either is constant or not finite.
+        Pearson's r over all entries; NaN if either is constant.
 
     >>> pearson(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[8.0, 6.0], [4.0, 2.0]]))
     -1.0
@@ -146,6 +148,7 @@ def ranks(values: Tensor) -> Tensor:
     >>> ranks(torch.tensor([[5.0, 1.0], [5.0, 7.0]])).tolist()
     [[2.5, 1.0], [2.5, 4.0]]
     """
+    as_tensor("values", values, dtype="number", empty=True, finite=False)
     if values.isnan().any():
         return torch.full_like(values, float("nan"), dtype=torch.float64)
     # numpy's unique takes half the time of scipy's rankdata and of torch's unique.
@@ -164,11 +167,12 @@ def spearman(activation: Tensor, target: Tensor) -> float:
 
     Returns:
         Spearman's rho over all entries, ties sharing their mean rank; NaN if either
-        is constant or not a number.
+        is constant.
 
     >>> spearman(torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.1, 0.2, 0.3]]))
     1.0
     """
+    _check_shapes(activation, target)
     return pearson(ranks(activation), ranks(target))
 
 
@@ -192,6 +196,8 @@ def prediction_match(output: Tensor | None, reference: Tensor | None, nodes: Ten
 
     .. math:: S_{match} = \frac{1}{|S|} \sum_{v \in S} [\arg\max y'_v = \arg\max y_v]
 
+    For numbers in place of classes, as in regression, there is :func:`output_agreement`.
+
     Args:
         output: scores for the metamer [N, C].
         reference: scores for the reference [N, C].
@@ -201,16 +207,47 @@ def prediction_match(output: Tensor | None, reference: Tensor | None, nodes: Ten
         A share between 0 and 1; NaN for a model without classes.
 
     Raises:
-        ValueError: if the two shapes differ.
+        ValueError: if the two shapes differ, or an entry is not finite.
 
     >>> prediction_match(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([[9.0, 0.0], [1.0, 0.0]]))
     0.5
     """
-    if output is None or reference is None or not has_classes(output) or not has_classes(reference):
+    if output is None or reference is None:
         return float("nan")
     _check_shapes(output, reference)
+    if not has_classes(output):
+        return float("nan")
     kept = output.argmax(dim=1) == reference.argmax(dim=1)
     return _select(kept, nodes).double().mean().item()
+
+
+def output_agreement(output: Tensor, reference: Tensor, nodes: Tensor | None = None) -> float:
+    r"""Measure how well predicted numbers agree, whatever their unit.
+
+    .. math:: \frac{2 \, \mathrm{cov}(y', y)}{\mathrm{var}(y') + \mathrm{var}(y) + (\bar y' - \bar y)^2}
+
+    the concordance correlation (Lin, Biometrics 45, 1989), for regression in place of the share of classes that stay:
+    1 only for equal numbers, lower for noise, another mean or another spread, and the same in any unit. Of several
+    outputs the mean is taken.
+
+    Args:
+        output: predicted numbers for the metamer [N, C].
+        reference: predicted numbers for the reference [N, C].
+        nodes: the matched nodes S [|S|]; None for all.
+
+    Returns:
+        A number between -1 and 1; NaN where all numbers are one.
+
+    Raises:
+        ValueError: if the two shapes differ, or an entry is not finite.
+
+    >>> output_agreement(torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [3.0]]))
+    0.6666666666666666
+    """
+    found, wanted = (_select(each, nodes).reshape(-1, each.size(-1)) for each in _in_double(output, reference))
+    apart, other = found - found.mean(0), wanted - wanted.mean(0)
+    spread = apart.square().mean(0) + other.square().mean(0) + (found.mean(0) - wanted.mean(0)).square()
+    return (2 * (apart * other).mean(0) / spread).mean().item()
 
 
 def chance_agreement(output: Tensor | None, nodes: Tensor | None = None) -> float:
@@ -230,7 +267,7 @@ def chance_agreement(output: Tensor | None, nodes: Tensor | None = None) -> floa
     >>> chance_agreement(torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     0.625
     """
-    if output is None or not has_classes(output):
+    if output is None or not has_classes(as_tensor("output", output)):
         return float("nan")
     predicted = _select(output.argmax(dim=1), nodes)
     shares = predicted.bincount(minlength=output.size(1)).double() / len(predicted)
@@ -257,9 +294,11 @@ def prediction_auc(output: Tensor | None, reference: Tensor | None, nodes: Tenso
     >>> prediction_auc(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0, 1.0], [1.0, 3.0]]))
     1.0
     """
-    if output is None or reference is None or output.dim() != 2 or output.size(1) != 2:
+    if output is None or reference is None:
         return float("nan")
     _check_shapes(output, reference)
+    if output.dim() != 2 or output.size(1) != 2:
+        return float("nan")
     score = _select(output[:, 1] - output[:, 0], nodes).cpu().numpy()
     label = _select(reference.argmax(dim=1), nodes).cpu().numpy()
     if label.min() == label.max() or not np.isfinite(score).all():
@@ -288,6 +327,8 @@ def dead_units(pre_activation: Tensor, target: Tensor) -> int:
 
 
 def _check_shapes(found: Tensor, expected: Tensor) -> None:
+    for name, each in (("the first tensor", found), ("the second tensor", expected)):
+        as_tensor(name, each, dtype="number", empty=True)
     if found.shape != expected.shape:
         raise ValueError(f"got shape {list(found.shape)} beside {list(expected.shape)}; pass two tensors of one shape")
     if found.numel() == 0:
@@ -300,4 +341,5 @@ def _in_double(activation: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _select(values: Tensor, nodes: Tensor | None) -> Tensor:
-    return values if nodes is None else values[nodes]
+    chosen = check_nodes("nodes", nodes, len(values))
+    return values if chosen is None else values[chosen.to(values.device)]

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_nodes
 from metamerlib.graphs.rewiring import edge_places, swap_edges
 from metamerlib.metrics.matching import pearson, prediction_match, ranks, relative_error, snr_db
+from metamerlib.plain import as_mapping, shown
 from metamerlib.probing.probe import Recording
 
 NULL_DRAWS = 200  # of each kind, wherever nothing else is asked for
@@ -42,6 +44,10 @@ def null_distribution(
     >>> null_distribution({"paired": paired_nodes(one, draws=1)}, one)["pearson"].tolist()
     [-1.0]
     """
+    if not isinstance(reference, Recording):
+        raise TypeError(f"reference must be a Recording, what a Probe returns for a graph, got {shown(reference)}")
+    as_mapping("draws_of", draws_of, "recordings by kind of draw")
+    nodes = check_nodes("nodes", nodes, len(reference.activation))
     reference = at_nodes(reference, nodes)
     target = reference.activation
     target_ranks = ranks(target)
@@ -50,6 +56,8 @@ def null_distribution(
     for kind, draws in draws_of.items():
         for draw, recording in enumerate(draws):
             chance = at_nodes(recording, nodes)
+            if not torch.isfinite(chance.activation).all():
+                continue  # no level of chance either
             error = relative_error(chance.activation, target)
             if error > rounding:
                 r, rho = pearson(chance.activation, target), pearson(ranks(chance.activation), target_ranks)

@@ -7,8 +7,10 @@ from scipy import sparse
 from scipy.stats import wasserstein_distance
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_structure
 from metamerlib.metrics.cycles import clustering
 from metamerlib.metrics.structure import adjacency
+from metamerlib.plain import as_flag
 
 
 def degree_distance(graph: Data, other: Data) -> float:
@@ -20,7 +22,7 @@ def degree_distance(graph: Data, other: Data) -> float:
     >>> round(degree_distance(path, triangle), 3)
     0.667
     """
-    one, two = (np.diff(adjacency(each).indptr) for each in (graph, other))
+    one, two = (np.diff(adjacency(each).indptr) for each in with_nodes(graph, other))
     return float(wasserstein_distance(one, two))
 
 
@@ -33,7 +35,14 @@ def clustering_distance(graph: Data, other: Data) -> float:
     >>> clustering_distance(path, triangle)
     1.0
     """
-    return float(wasserstein_distance(clustering(graph), clustering(other)))
+    return float(wasserstein_distance(*map(clustering, with_nodes(graph, other))))
+
+
+def with_nodes(*graphs: Data) -> tuple[Data, ...]:
+    """Return the graphs, or raise where one has no node and hence no distribution."""
+    for graph in graphs:
+        check_structure(graph)
+    return graphs
 
 
 LARGEST_DENSE = 1500  # nodes
@@ -61,7 +70,9 @@ def spectrum_distance(graph: Data, other: Data, *, exact: bool | None = None) ->
     >>> spectrum_distance(edge, apart)
     1.0
     """
-    matrices = [_normalised(each) for each in (graph, other)]
+    if exact is not None:
+        exact = as_flag("exact", exact)
+    matrices = [_normalised(each) for each in with_nodes(graph, other)]
     if exact or (exact is None and max(matrix.shape[0] for matrix in matrices) <= LARGEST_DENSE):
         return float(wasserstein_distance(*(1 - np.linalg.eigvalsh(matrix.toarray()) for matrix in matrices)))
     angles = (np.arange(PLACES) + 0.5) * np.pi / PLACES

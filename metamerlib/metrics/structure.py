@@ -11,7 +11,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import homophily
 
+from metamerlib.checks import as_tensor, check_structure
 from metamerlib.graphs.refinement import refine_once
+from metamerlib.plain import as_integer, shown
 
 
 def wl_kernel(graph: Data, other: Data, *, h: int = 3, labels: tuple[Tensor, Tensor] | None = None) -> float:
@@ -42,10 +44,10 @@ def wl_kernel(graph: Data, other: Data, *, h: int = 3, labels: tuple[Tensor, Ten
     1.0
     """
     sizes = _num_nodes(graph), _num_nodes(other)
-    if h < 0 or min(sizes) == 0:
+    if as_integer("h", h) < 0 or min(sizes) == 0:
         raise ValueError(f"got h={h} and graphs of {sizes} nodes; use h >= 0 and graphs with nodes")
-    if labels is not None and tuple(map(len, labels)) != sizes:
-        raise ValueError(f"got {tuple(map(len, labels))} labels for graphs of {sizes} nodes; pass one per node")
+    if labels is not None:
+        check_colours(labels, sizes)
     device = _edges(graph).device
     edges = torch.cat([_edges(graph), _edges(other).to(device) + sizes[0]], dim=1)
     colours = torch.zeros(sum(sizes), dtype=torch.long, device=device)
@@ -163,10 +165,24 @@ def edge_homophily(graph: Data, labels: Tensor | None = None) -> float:
     >>> edge_homophily(path)
     0.5
     """
+    num_nodes = _num_nodes(graph)
+    if labels is not None:
+        as_tensor("labels", labels, num_nodes, dtype="integer", empty=True)
     labels, edges = node_labels(graph) if labels is None else labels, _edges(graph)
     if labels is None or edges.size(1) == 0:
         return math.nan
     return float(homophily(edges, labels.to(edges.device), method="edge"))
+
+
+def check_colours(labels: object, sizes: tuple[int, int]) -> None:
+    """Raise unless colours are two tensors of integers, one for each node of two graphs."""
+    if not isinstance(labels, list | tuple) or len(labels) != 2:
+        raise TypeError(f"labels must be a pair of integer tensors, one for each graph, got {shown(labels)}")
+    found = tuple(as_tensor("labels", each, "N", dtype="number", empty=True).numel() for each in labels)
+    if found != sizes:
+        raise ValueError(f"got {found} labels for graphs of {sizes} nodes; pass one per node")
+    for each in labels:
+        as_tensor("labels", each, dtype="integer", empty=True)
 
 
 def node_labels(graph: Data) -> Tensor | None:
@@ -203,4 +219,4 @@ def _edge_keys(graph: Data) -> Tensor:
 
 
 def _num_nodes(graph: Data) -> int:
-    return graph.num_nodes or 0
+    return check_structure(graph, empty=True)

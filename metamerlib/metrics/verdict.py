@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
+
+from metamerlib.plain import as_fraction, as_mapping, shown
 
 MATCH = ("relative_error", "node_error_p95", "prediction_match", "centred_error", "nearest_ratio")
 DIFFERENCE = ("retrieval_first", "feature_cosine", "neighbour_cosine", "edge_overlap", "isomorphic")
@@ -79,6 +82,12 @@ def is_metamer(
         >>> is_metamer(scores | dict(neighbour_cosine=0.05, retrieval_first=0.0)).failed
         ('likeness',)
     """
+    as_mapping("scores", scores, "numbers by name, such as metamerlib.compare gives")
+    for name in (*MATCH, *DIFFERENCE):
+        if isinstance(scores.get(name, 0.0), bool) or not isinstance(scores.get(name, 0.0), Real):
+            raise TypeError(f"{name} must be a number, got {shown(scores[name])}")
+    for name, share in (("max_relative_error", max_relative_error), ("min_prediction_match", min_prediction_match)):
+        as_fraction(name, share)
     if missing := [name for name in MATCH[:3] if name not in scores]:
         raise ValueError(f"got no {', '.join(missing)}; pass {', '.join(MATCH[:3])}")
     if not any(set(part) <= set(scores) for part in (DIFFERENCE[:3], DIFFERENCE[3:])):

@@ -55,6 +55,22 @@ def call(model: nn.Module, graph: Data) -> Any:
     return model(*args, **values)
 
 
+def answer(model: nn.Module, graph: Data, what: str = "the graph", *, forward: Forward | None = None) -> Any:
+    """Call a model, and say in one kind of error whatever it raises.
+
+    Raises:
+        ValueError: With the model's class, the text of its error and the way out.
+    """
+    try:
+        return (forward or call)(model, graph)
+    except Exception as error:  # a foreign model may raise anything
+        kind = "" if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: "
+        raise ValueError(
+            f"the model {type(unwrapped(model)).__name__} fails on {what} {graph}: {kind}{error}; check that both fit, "
+            "or pass forward=lambda model, graph: model(...)"
+        ) from error
+
+
 def arguments(model: nn.Module, graph: Data) -> tuple[dict[str, Any], list[str]]:
     """Return the values that :func:`call` passes by name, and the names that it passes by position."""
     parameters = _parameters(unwrapped(model))

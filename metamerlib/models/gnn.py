@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -19,7 +19,9 @@ from torch_geometric.nn import (
 )
 from torch_geometric.typing import OptTensor
 
+from metamerlib.checks import check_choice, check_graph, check_module
 from metamerlib.models.convolutions import CONVOLUTIONS, Convolution
+from metamerlib.plain import as_real, as_text, made_by, shown
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -41,7 +43,7 @@ NORMS: dict[str | None, Callable[[int], nn.Module]] = {
 
 POOLS: dict[str, Callable[[], nn.Module]] = {"sum": SumAggregation, "mean": MeanAggregation}
 RESIDUALS = ("none", "skip", "initial", "jumping")
-INITIAL_SHARE = 0.1
+INITIAL_SHARE, LARGEST_SIZE = 0.1, 2**31
 
 
 class Dropout(nn.Dropout):
@@ -84,12 +86,6 @@ class Layer(nn.Module):
         if self.residual == "initial" and initial is not None:
             return (1 - INITIAL_SHARE) * h + INITIAL_SHARE * initial
         return h
-
-
-def _known(what: str, name: object, known: object) -> None:
-    names = list(known)  # type: ignore[call-overload]
-    if name not in names:
-        raise ValueError(f"unknown {what} {name!r}; choose one of {names}")
 
 
 class GNN(nn.Module):
@@ -139,11 +135,11 @@ class GNN(nn.Module):
         pool: str | None = None,
     ) -> None:
         super().__init__()
-        _known("convolution", conv, CONVOLUTIONS)
-        _known("activation", act, ACTIVATIONS)
-        _known("residual", residual, RESIDUALS)
-        _known("norm", norm, NORMS)
-        _known("pool", pool, [None, *POOLS])
+        check_choice("convolution", conv, list(CONVOLUTIONS))
+        check_choice("activation", act, list(ACTIVATIONS))
+        check_choice("residual", residual, RESIDUALS)
+        check_choice("norm", norm, list(NORMS))
+        check_choice("pool", pool, [None, *POOLS])
         sizes = dict(
             in_channels=in_channels,
             hidden_channels=hidden_channels,
@@ -151,9 +147,9 @@ class GNN(nn.Module):
             num_layers=num_layers,
         )
         for name, size in sizes.items():
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name} must be a positive integer, got {size!r}")
-        if not 0 <= dropout < 1:
+            if isinstance(size, bool) or not isinstance(size, Integral) or not 1 <= int(size) <= LARGEST_SIZE:
+                raise ValueError(f"{name} must be a positive integer, got {shown(size)}")
+        if as_real("dropout", dropout) < 0 or dropout >= 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
         self.conv, self.residual, self.in_channels = conv, residual, in_channels
         has_head = pool is not None or residual == "jumping"
@@ -192,6 +188,7 @@ class GNN(nn.Module):
         Returns:
             Logits ``[N, C]``, or ``[num_graphs, C]`` with pooling.
         """
+        self._check(x, edge_index, edge_weight, batch)
         if edge_weight is not None and not CONVOLUTIONS[self.conv].reads_weights:
             able = [name for name, c in CONVOLUTIONS.items() if c.reads_weights]
             raise ValueError(f"{self.conv} has no edge weights; use one of {able}, or set graph.edge_weight = None")
@@ -201,7 +198,11 @@ class GNN(nn.Module):
         if x.layout == torch.sparse_coo and not CONVOLUTIONS[self.conv].linear_first:
             x = x.to_dense()
         for layer in self.layers:
-            x = layer(self.dropout(x) if states else x, edge_index, edge_weight, batch, initial)
+            try:
+                x = layer(self.dropout(x) if states else x, edge_index, edge_weight, batch, initial)
+            except (IndexError, RuntimeError):
+                self._explain(x, edge_index, first=not states)
+                raise
             states.append(x)
             initial = states[0]
         if self.jump is not None:
@@ -209,6 +210,39 @@ class GNN(nn.Module):
         if self.pool is not None:
             x = self.pool(x, batch if batch is not None else x.new_zeros(x.size(0), dtype=torch.long))
         return x if self.head is None else self.head(x)
+
+    def _check(self, x: object, edge_index: object, edge_weight: object, batch: object) -> None:
+        """Raise unless the tensors fit together; values are not looked at, so that no GPU is waited for."""
+        for name, value in (("x", x), ("edge_index", edge_index), ("edge_weight", edge_weight), ("batch", batch)):
+            sparse = name == "edge_index" and type(value).__name__ == "SparseTensor"
+            if not (isinstance(value, Tensor) or sparse or (value is None and name in ("edge_weight", "batch"))):
+                raise TypeError(f"{name} must be a torch.Tensor, got {shown(value)}; convert with torch.as_tensor")
+        assert isinstance(x, Tensor)
+        if not x.is_floating_point() or x.dim() != 2:
+            raise ValueError(f"x must be floating point [N, {self.in_channels}], got {x.dtype} {list(x.shape)}")
+        if isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
+            if edge_index.dtype != torch.long or edge_index.dim() != 2 or edge_index.size(0) != 2:
+                raise ValueError(
+                    f"edge_index must be torch.long [2, E], got {edge_index.dtype} {list(edge_index.shape)}"
+                )
+            if isinstance(edge_weight, Tensor) and edge_weight.shape != edge_index.shape[1:]:
+                raise ValueError(f"edge_weight must be [{edge_index.size(1)}], got {list(edge_weight.shape)}")
+        if isinstance(batch, Tensor) and (batch.dtype != torch.long or batch.shape != x.shape[:1]):
+            raise ValueError(f"batch must be torch.long [{x.size(0)}], got {batch.dtype} {list(batch.shape)}")
+
+    def _explain(self, x: Tensor, edge_index: Tensor, *, first: bool) -> None:
+        """Raise if a layer failed since the features have another width, or an edge names a node that there is not."""
+        if first and x.size(1) != self.in_channels:
+            raise ValueError(f"x must have {self.in_channels} columns, got {list(x.shape)}; build the model anew")
+        weight = next(self.parameters())
+        if first and (x.device, x.dtype) != (weight.device, weight.dtype):
+            raise ValueError(
+                f"x is {x.dtype} on {x.device}, but the model {weight.dtype} on {weight.device}; convert one of them"
+            )
+        if isinstance(edge_index, Tensor) and edge_index.numel() and edge_index.layout == torch.strided:
+            low, high = int(edge_index.min()), int(edge_index.max())
+            if low < 0 or high >= x.size(0):
+                raise ValueError(f"edge_index must lie in 0..{x.size(0) - 1} for {x.size(0)} nodes, got {low}..{high}")
 
 
 def build_model(
@@ -236,11 +270,16 @@ def build_model(
         >>> ml.models.build_model("gcn", ml.load_graph("karate")).in_channels
         34
     """
-    module, _, factory = architecture.partition(":")
-    if factory:
+    as_text("architecture", architecture, "gcn")
+    check_graph(graph, integers=True)
+    if ":" in architecture:
         if options:
             raise ValueError(f"{architecture!r} builds its own model, so it takes no {', '.join(options)}")
-        return getattr(importlib.import_module(module), factory)(graph)
+        model = made_by("architecture", architecture, "factory(graph) -> torch.nn.Module", graph)
+        check_module(model)
+        return model
+    if graph.get("num_classes") is None or graph.num_classes < 1:
+        raise ValueError(f"graph says no number of classes, got {graph}; set graph.num_classes, or build a GNN itself")
     return GNN(
         conv=architecture,
         in_channels=graph.num_features,

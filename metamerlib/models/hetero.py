@@ -77,6 +77,7 @@ class HeteroView(nn.Module):
     """
 
     fixed_edges = True
+    edge_index: Tensor
 
     def __init__(self, model: nn.Module, graph: HeteroData, node_type: str, output: str) -> None:
         super().__init__()
@@ -178,7 +179,7 @@ class HeteroView(nn.Module):
         return copies
 
     def _tiled(self, place: int, copies: int) -> Tensor:
-        edges = getattr(self, f"edges_{place}")
+        edges: Tensor = getattr(self, f"edges_{place}")
         if copies == 1:
             return edges
         source, _, target = self.relations[place]
@@ -188,6 +189,8 @@ class HeteroView(nn.Module):
 
 class Constant(nn.Module):
     """The rows ``[n, d]`` that a module gives whatever the features are, once for each copy of the graph."""
+
+    rows: Tensor
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()

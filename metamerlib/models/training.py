@@ -12,13 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_graph, check_model, check_positive
+from metamerlib.checks import as_tensor, check_choice, check_graph, check_model, check_module, check_positive
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import MASKS
 from metamerlib.models.adversarial import Attack, attack_of
-from metamerlib.models.calling import call, forget_cached
+from metamerlib.models.calling import answer, forget_cached
 from metamerlib.models.gnn import GNN
 from metamerlib.models.propagation import fix_structure
-from metamerlib.models.training_data import Lesson, graph_lesson
+from metamerlib.models.training_data import Lesson, check_apart, graph_lesson
+from metamerlib.plain import as_real, as_seed, shown
 
 SPARSE_BELOW = 0.1
 
@@ -90,15 +92,22 @@ def train(
         >>> ml.train(model, graph, epochs=50).test_accuracy > 0.5
         True
     """
+    check_module(model)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__name__} has no parameter that can be trained; nothing would be learnt")
     many = isinstance(graph, list | tuple)
     if not many:
         check_graph(graph)
         check_model(model, graph)
+    seed = as_seed(seed)
     check_choice("init", init, ["fresh", "keep"])
     weighted = isinstance(graph, Data) and graph.get("edge_weight") is not None
     attack = attack_of(adversarial, many=many, weighted=weighted)
     check_positive("epochs", epochs, integer=True)
     check_positive("learning_rate", learning_rate)
+    weight_decay = as_real("weight_decay", weight_decay)
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay must be 0 or more, got {weight_decay!r}; 0 leaves the penalty out")
     if patience is not None:
         check_positive("patience", patience, integer=True)
     if batch_size is not None:
@@ -119,13 +128,35 @@ def train(
     trained.load_state_dict(twin.state_dict())
     trained.eval()
     with torch.no_grad():
-        logits = call(trained, whole)
+        logits = class_scores(trained, whole)
     train_share, val_share, test_share = (accuracy(logits, whole, f"{part}_mask") for part in ("train", "val", "test"))
     return Fit(trained, train_share, val_share, test_share, best_epoch, history)
 
 
+def class_scores(model: nn.Module, graph: Data) -> Tensor:
+    """Call a model, and return its scores ``[N, C]``, one row for each label of the graph.
+
+    Raises:
+        ValueError: If the model fails, or returns something else.
+    """
+    found = answer(model, graph)
+    if not isinstance(found, Tensor) or found.dim() != 2 or found.size(0) != graph.y.numel():
+        raise ValueError(
+            f"the model returns {shown(found)} for {graph.y.numel()} labels; expected one row of class scores for each "
+            "(a graph-level model, with pooling, learns from a list of graphs)"
+        )
+    highest = int(graph.y.max()) if graph.y.device.type == "cpu" else 0
+    if highest >= found.size(1):
+        raise ValueError(f"labels run up to {highest}, but the model has {found.size(1)} classes; give it as many")
+    return found
+
+
 def accuracy(logits: Tensor, graph: Data, mask: str) -> float:
     """Return the share of masked nodes (or graphs) whose largest logit ``[N, C]`` is their label; NaN without any."""
+    as_tensor("logits", logits, "N", "C", finite=False)
+    if not isinstance(graph, Data) or not isinstance(graph.y, Tensor) or graph.y.shape != logits.shape[:1]:
+        raise ValueError(f"graph must hold one class y for each of {len(logits)} rows, got {shown(graph)}")
+    check_choice("mask", mask, MASKS)
     chosen = graph.get(mask)
     if chosen is None or not chosen.any():
         return float("nan")
@@ -149,7 +180,12 @@ def reset_parameters(model: nn.Module) -> None:
 
 
 def _check_labels(graph: Data) -> None:
-    if graph.y is None or "train_mask" not in graph or not graph.train_mask.any():
+    if graph.y is None or graph.get("train_mask") is None:
+        raise ValueError(f"training needs y and a train_mask with a True entry, got {graph}")
+    for name in ("y", "train_mask", "val_mask", "test_mask"):
+        if graph.get(name) is not None and not isinstance(graph[name], Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {shown(graph[name])}; convert with torch.as_tensor")
+    if not graph.train_mask.any():
         raise ValueError(f"training needs y and a train_mask with a True entry, got {graph}")
     if graph.y.dim() != 1 or graph.y.numel() != graph.x.size(0):
         raise ValueError(f"y must hold one class per node, [{graph.x.size(0)}], got {list(graph.y.shape)}")
@@ -159,6 +195,11 @@ def _check_labels(graph: Data) -> None:
         mask = graph.get(name)
         if mask is not None and (mask.dtype != torch.bool or mask.shape != graph.y.shape):
             raise ValueError(f"{name} must be bool {list(graph.y.shape)}, got {mask.dtype} {list(mask.shape)}")
+    if int(graph.y[graph.train_mask].min()) < 0:
+        raise ValueError(
+            f"labels run from {int(graph.y.min())}; count classes from 0, and leave others out of the masks"
+        )
+    check_apart(graph)
 
 
 def _node_lesson(graph: Data, batch_size: int | None) -> Lesson:
@@ -219,7 +260,7 @@ def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer, a
         model.train()
         optimiser.zero_grad()
         y = graph.y[graph.train_mask]
-        loss = F.cross_entropy(call(model, graph)[graph.train_mask], y)
+        loss = F.cross_entropy(class_scores(model, graph)[graph.train_mask], y)
         loss.backward()
         optimiser.step()
         total, count = total + loss.item() * len(y), count + len(y)
@@ -229,6 +270,6 @@ def _learn(model: nn.Module, lesson: Lesson, optimiser: torch.optim.Optimizer, a
 def _validate(model: nn.Module, graph: Data) -> tuple[float, float]:
     model.eval()
     with torch.no_grad():
-        logits = call(model, graph)
+        logits = class_scores(model, graph)
         loss = F.cross_entropy(logits[graph.val_mask], graph.y[graph.val_mask])
     return loss.item(), accuracy(logits, graph, "val_mask")

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_model
 from metamerlib.graphs.collection import check_graphs, graph_labels, split_graphs, union_of
 from metamerlib.graphs.sampling import MASKS
-from metamerlib.models.calling import call, private_copy
+from metamerlib.models.calling import answer, private_copy
 
 
 class Lesson(NamedTuple):
@@ -83,14 +83,29 @@ def _check_masks(whole: Data, count: int) -> None:
             raise ValueError(
                 f"{name} must be one bool per graph, [{count}] in all, got {mask.dtype} {list(mask.shape)}"
             )
+    check_apart(whole)
     if not whole.train_mask.any():
         raise ValueError("training needs a graph whose train_mask is True; drop the masks for a 60/20/20 split")
+
+
+def check_apart(graph: Data) -> None:
+    """Raise if a node, or a graph of a union, is for training and for judging at once."""
+    held = [name for name in MASKS if graph.get(name) is not None]
+    for place, first in enumerate(held):
+        for second in held[place + 1 :]:
+            both = int((graph[first] & graph[second]).sum())
+            if both:
+                raise ValueError(
+                    f"{first} and {second} have {both} entries in common, so that no accuracy could be trusted; "
+                    "give each node (or graph) to one of them"
+                )
 
 
 def _check_output(model: nn.Module, graphs: Sequence[Data], y: Tensor) -> None:
     few = graphs[:2]
     with torch.no_grad():
-        shape = list(call(private_copy(model), union_of(few)).shape)
+        found = answer(private_copy(model), union_of(few), "the first graphs")
+    shape = list(getattr(found, "shape", ()))
     if len(shape) != 2 or shape[0] != len(few):
         raise ValueError(
             f"the model outputs {shape} for {len(few)} graphs, expected one row for each: pool over nodes "

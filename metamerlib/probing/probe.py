@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_model
+from metamerlib.checks import check_model, check_module, check_slope
 from metamerlib.models.calling import (
     Forward,
+    answer,
     call,
     first_scores,
     left_out,
@@ -24,6 +25,7 @@ from metamerlib.models.calling import (
     without_prefix,
 )
 from metamerlib.models.gnn import GNN, Layer
+from metamerlib.plain import check_forward, nearest, shown
 from metamerlib.probing.relu import WatchReLU
 
 
@@ -45,8 +47,8 @@ class Recording:
     output: Tensor | None
 
 
-class _LayerReached(Exception):
-    """The layer has been recorded; the rest of the forward pass is not needed."""
+class _LayerReached(BaseException):
+    """The layer has been recorded; the rest of the forward pass is not needed, and no model's ``except`` stops this."""
 
 
 def _locate(model: nn.Module, layer: int | str | nn.Module) -> tuple[str, int | None, str | None]:
@@ -58,14 +60,15 @@ def _locate(model: nn.Module, layer: int | str | nn.Module) -> tuple[str, int | 
             raise ValueError(f"layer {type(layer).__name__} is not a module of this model; pass its name instead")
         return names[0], None, None
     if isinstance(layer, bool) or not isinstance(layer, int | str):
-        raise TypeError(f"layer must be an int, a module name or a module, got {layer!r}")
+        raise TypeError(f"layer must be an int, a module name or a module, got {shown(layer)}")
     if isinstance(layer, int):
         return _numbered(model, layer, modules), None, None
     bare, key = _split_key(layer)
     name, _, index = bare.partition(":")
     matching = [known for known in modules if without_prefix(known) == without_prefix(name)]
     if name not in modules and not matching:
-        raise ValueError(f"layer {name!r} does not exist; the modules are {module_names(modules)}")
+        hint = nearest(name, module_names(modules))
+        raise ValueError(f"layer {name!r} does not exist; the modules are {module_names(modules)}{hint}")
     if index and not index.isdigit():
         raise ValueError(f"layer {layer!r}: the part after the colon must be the index of the call, such as 'act:0'")
     return name if name in modules else matching[-1], int(index) if index else None, key
@@ -140,6 +143,10 @@ class Probe:
         forward: Forward | None = None,
         slope: float | None = None,
     ) -> None:
+        check_module(model)
+        check_forward(forward)
+        if slope is not None:
+            check_slope(slope)
         model = unwrapped(model) if forward in (None, call) or hasattr(model, "_orig_mod") else model
         self.module_name, self.index, self.key = _locate(model, layer)
         self.name = self.module_name if self.index is None else f"{self.module_name}:{self.index}"
@@ -220,9 +227,14 @@ class Probe:
         handle = self.module.register_forward_hook(lambda *_: calls.append(1))
         try:
             with torch.no_grad():
-                self._call(graph, "the reference graph")
+                output = self._call(graph, "the reference graph")
         finally:
             handle.remove()
+        if output is None:
+            who = "the model's own forward" if self.forward is call else "forward="
+            raise ValueError(f"{who} returns None; expected a tensor, so let it return what the model computes")
+        if self.forward is not call and not isinstance(output, Tensor) and first_scores(output) is None:
+            raise TypeError(f"forward= returns {shown(output)}; expected a tensor, so let it return the model's output")
         count = len(calls)
         if count == 0:
             raise ValueError(
@@ -250,17 +262,7 @@ class Probe:
             )
 
     def _call(self, graph: Data, what: str) -> Any:
-        """Call the model, and say what it raises in one kind of error."""
-        try:
-            return self.forward(self.model, graph)
-        except _LayerReached:
-            raise
-        except Exception as error:  # a foreign model may raise anything
-            kind = "" if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: "
-            raise ValueError(
-                f"the model fails on {what} {graph}: {kind}{error}; check that both fit, or pass "
-                "forward=lambda model, graph: model(...)"
-            ) from error
+        return answer(self.model, graph, what, forward=self.forward)
 
     def __call__(self, graph: Data, *, complete: bool = True) -> Recording:
         """Run the model on a graph.

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_module
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.first_maps import first_linear_maps as first_linear_maps
+from metamerlib.plain import as_count
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 
@@ -69,6 +71,8 @@ def row_space(model: nn.Module, num_features: int) -> RowSpace | None:
         model: Any torch model.
         num_features: F.
     """
+    check_module(model)
+    num_features = as_count("num_features", num_features)
     weights = [linear.weight.detach() for linear in first_linear_maps(model, num_features)]
     if not weights:
         return None

@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from metamerlib.metrics.columns import METRICS
+from metamerlib.plain import as_mapping, shown
+from metamerlib.report.arguments import as_folder, as_name
 from metamerlib.report.files import write_atomic
 
 COMMON: Mapping[str, str] = {
@@ -62,8 +64,15 @@ def describe(name: str, store: str | Path, columns: Mapping[str, str] | None = N
     Raises:
         ValueError: for a column without a text, or a text without a column.
     """
-    held = pq.read_schema(Path(store) / f"{name}.parquet").names
-    own = dict(columns or {})
+    name, store = as_name("name", name), as_folder("store", store)
+    path = store / f"{name}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"no table {path}; compute it before its columns are described")
+    held = pq.read_schema(path).names
+    own = dict(as_mapping("columns", {} if columns is None else columns, "texts by column"))
+    for column, text in own.items():
+        if not isinstance(text, str):
+            raise TypeError(f"the text of column {column!r} must be text, got {shown(text)}")
     texts = {**COMMON, **METRICS, **own}
     undescribed = [column for column in held if not texts.get(column, "").strip()]
     unknown = sorted(own.keys() - set(held))

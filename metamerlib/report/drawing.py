@@ -14,6 +14,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
+from metamerlib.plain import as_count, as_list, as_mapping, check_positive, shown
+from metamerlib.report.arguments import as_array, check_axes
+
 _FIRST, _SECOND, _QUIET = "#0072B2", "#D55E00", "#767676"
 _TITLES = ("reference", "metamer")
 
@@ -41,10 +44,26 @@ def draw_graph_pair(
         colour_label: what the values in `colours` are.
         titles: over the two graphs.
     """
+    for name, index in (("reference", reference), ("metamer", metamer)):
+        if (as_array(name, index, 2, "E", integers=True, empty=True) < 0).any():
+            raise ValueError(f"{name} must hold edges between nodes counted from 0, got a negative one")
+    if positions is not None:
+        as_array("positions", positions, "N", 2)
+    if labels is not None:
+        labels = as_list("labels", labels, "texts")
+    if not isinstance(titles, list | tuple) or len(titles) != 2:
+        raise TypeError(f"titles must be a pair of texts, got {shown(titles)}")
+    if not isinstance(colour_label, str):
+        raise TypeError(f"colour_label must be text, got {shown(colour_label)}")
     edges = [{(min(a, b), max(a, b)) for a, b in np.asarray(index).T.tolist()} for index in (reference, metamer)]
     shades = _shades(colours, metamer_colours)
     num_nodes = max([1 + max(edge) for both in edges for edge in both] + [len(s) for s in shades if s is not None])
     places = _layout(edges[0], num_nodes) if positions is None else np.asarray(positions)
+    for shade in shades:
+        if shade is not None and len(shade) != len(places):
+            raise ValueError(f"there are {len(shade)} colours for {len(places)} nodes; give one for each")
+    if len(places) < num_nodes or (labels and len(labels) != num_nodes):
+        raise ValueError(f"there are {len(places)} positions and {len(labels or [])} labels for {num_nodes} nodes")
     values = [shade for shade in shades if shade is not None and shade.ndim == 1]
     scale = Normalize(min(v.min() for v in values), max(v.max() for v in values)) if values else None
     fig, axes = plt.subplots(1, 2, figsize=(7.0, 4.0))
@@ -84,7 +103,10 @@ def draw_matrix_pair(
         column_label: texts.
         value_label: texts.
     """
-    matrices = [np.asarray(matrix, dtype=float) for matrix in (reference, metamer)]
+    if limit is not None:
+        check_positive("limit", limit)
+    given = (("reference", reference), ("metamer", metamer))
+    matrices = [as_array(name, matrix, "N", "F", missing=True).astype(float) for name, matrix in given]
     largest = max(float(np.nanmax(np.abs(matrix))) for matrix in matrices)
     end = limit or largest or 1.0
     fig, axes = plt.subplots(1, 2, figsize=(7.0, 3.6), sharey=matrices[0].shape[0] == matrices[1].shape[0])
@@ -110,10 +132,13 @@ def draw_activation_scatter(
         max_points: beyond so many entries, counts in a grid replace points.
         ax: axes to draw on, by default new ones.
     """
-    ax = ax or plt.subplots(figsize=(4.8, 4.2))[1]
-    first, second = (np.asarray(values, dtype=float).ravel() for values in (reference, metamer))
+    check_axes(ax)
+    max_points = as_count("max_points", max_points, least=0)
+    given = (("reference", reference), ("metamer", metamer))
+    first, second = (as_array(name, values).astype(float).ravel() for name, values in given)
     if first.shape != second.shape:
         raise ValueError(f"activations have {first.size} and {second.size} entries; expected the same nodes and units")
+    ax = ax or plt.subplots(figsize=(4.8, 4.2))[1]
     ends = np.nanmin([first, second]), np.nanmax([first, second])
     if first.size <= max_points:
         ax.scatter(first, second, s=9, alpha=0.4, linewidths=0, color=_FIRST, rasterized=True)
@@ -145,6 +170,11 @@ def draw_cosine_histogram(
         shuffled: cosines [N] of the metamer's features with shuffled rows of the reference's.
         ax: axes to draw on, by default new ones.
     """
+    check_axes(ax)
+    given = {"features": features, "activations": activations, "start": start, "shuffled": shuffled}
+    for name, values in given.items():
+        if values is not None or name in ("features", "activations"):
+            as_array(name, values, "N", missing=True)
     ax = ax or plt.subplots()[1]
     series: list[tuple[str, np.ndarray | None, dict[str, Any]]] = [
         ("features", features, {"color": _FIRST, "alpha": 0.75}),
@@ -191,7 +221,13 @@ def draw_convergence(
         rtol: loss at which a run counts as converged, drawn as a line.
         ax: axes to draw on, by default new ones.
     """
-    if against not in ("seconds", "step"):
+    check_axes(ax)
+    if rtol is not None:
+        check_positive("rtol", rtol)
+    for name, history in as_mapping("histories", histories, "tables by solver").items():
+        if not isinstance(history, pd.DataFrame) or {"step", "loss", "seconds"} - set(history.columns):
+            raise TypeError(f"history {name!r} must be a table with step, loss and seconds, got {shown(history)}")
+    if not isinstance(against, str) or against not in ("seconds", "step"):
         raise ValueError(f"against is {against!r}; expected 'seconds' or 'step'")
     ax = ax or plt.subplots()[1]
     for number, (name, history) in enumerate(histories.items()):
@@ -212,7 +248,11 @@ def feature_colours(reference: np.ndarray, metamer: np.ndarray) -> tuple[np.ndar
     >>> first.shape, bool(np.allclose(first, second[::-1]))
     ((4, 3), True)
     """
-    rows = np.vstack([reference, metamer]).astype(float)
+    given = (("reference", reference), ("metamer", metamer))
+    tables = [as_array(name, table, "N", "F") for name, table in given]
+    if tables[0].shape[1] != tables[1].shape[1]:
+        raise ValueError(f"the matrices have {tables[0].shape[1]} and {tables[1].shape[1]} columns; give the same")
+    rows = np.vstack(tables).astype(float)
     left, scale, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     axes = np.zeros((len(rows), 3))
     axes[:, : min(3, len(scale))] = (left * scale)[:, :3]
@@ -223,7 +263,10 @@ def feature_colours(reference: np.ndarray, metamer: np.ndarray) -> tuple[np.ndar
 
 def _shades(first: np.ndarray | None, second: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     second = first if second is None else second
-    return (None if first is None else np.asarray(first), None if second is None else np.asarray(second))
+    return (
+        None if first is None else as_array("colours", first),
+        None if second is None else as_array("metamer_colours", second),
+    )
 
 
 def _layout(edges: set[tuple[int, int]], num_nodes: int) -> np.ndarray:

@@ -20,6 +20,8 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 from metamerlib import __version__
+from metamerlib.plain import as_list, as_mapping, as_path, as_text, shown
+from metamerlib.report.arguments import as_folder
 from metamerlib.report.drawing import draw_activation_scatter as draw_activation_scatter
 from metamerlib.report.drawing import draw_convergence as draw_convergence
 from metamerlib.report.drawing import draw_cosine_histogram as draw_cosine_histogram
@@ -104,6 +106,7 @@ def architecture_style(name: str) -> dict[str, str]:
     >>> architecture_style("GCN")
     {'color': '#0072B2', 'marker': 'o', 'linestyle': '-'}
     """
+    as_text("name", name, "gcn")
     colour, marker, line = _STYLES.get(name.lower(), _STYLES["foreign"])
     return {"color": colour, "marker": marker, "linestyle": line}
 
@@ -141,8 +144,14 @@ def publish_figure(
     Raises:
         ValueError: for a malformed id, an empty text, or a column that `columns` does not describe.
     """
+    if not isinstance(fig, Figure):
+        hint = "; pass ax.figure" if hasattr(fig, "figure") else ""
+        raise TypeError(f"fig must be a matplotlib.figure.Figure, got {shown(fig)}{hint}")
     _refuse_unfinished(id, data, caption, alt, columns)
-    tables = [table] if isinstance(table, str | Path) else list(table or [])
+    store = as_folder("store", store)
+    tables = [table] if isinstance(table, str | Path) else as_list("table", [] if table is None else table, "paths")
+    for path in [*tables, *([] if notebook is None else [notebook])]:
+        as_path("notebook or table", path)
     about = {
         "id": id,
         "caption": caption,
@@ -150,7 +159,7 @@ def publish_figure(
         "columns": {name: columns[name] for name in data.columns},
         "notebook": notebook and {"file": Path(notebook).name, "sha256": _notebook_hash(Path(notebook))},
         "library": {"version": __version__, "sha256": _library_hash()},
-        "tables": [{"file": Path(path).name, "sha256": _sha256(Path(path).read_bytes())} for path in tables],
+        "tables": [{"file": Path(path).name, "sha256": _sha256(_content("table", Path(path)))} for path in tables],
     }
     stem = Path(store) / "public" / "figures" / id
     for suffix, content in _drawn(fig).items():
@@ -162,6 +171,13 @@ def publish_figure(
 
 
 def _refuse_unfinished(id: str, data: pd.DataFrame, caption: str, alt: str, columns: Mapping[str, str]) -> None:
+    as_text("id", id, "fig-dimension")
+    if not isinstance(data, pd.DataFrame):
+        raise TypeError(f"figure {id!r}: data must be a pandas.DataFrame of the numbers drawn, got {shown(data)}")
+    as_mapping("columns", columns, "texts by column")
+    for name, text in (("caption", caption), ("alt", alt)):
+        if not isinstance(text, str):
+            raise TypeError(f"figure {id!r}: {name} must be text, got {shown(text)}")
     if not re.fullmatch(r"fig-[a-z0-9]+(-[a-z0-9]+)*", id):
         raise ValueError(f"figure id is {id!r}; expected fig- and lower-case letters, digits, hyphens")
     if not caption.strip() or not alt.strip():
@@ -187,12 +203,22 @@ def _saved(fig: Figure, suffix: str) -> bytes:
 
 def _notebook_hash(path: Path) -> str:
     """Hash what a person wrote: cells without outputs, counts, and injected parameters."""
+    try:
+        held = json.loads(_content("notebook", path))["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a notebook, since it has no cells; give the path of an .ipynb file") from error
     cells = [
         [cell["cell_type"], "".join(cell["source"])]
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for cell in held
         if "injected-parameters" not in cell.get("metadata", {}).get("tags", [])
     ]
     return _sha256(json.dumps(cells).encode())
+
+
+def _content(what: str, path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"no {what} at {path}; give the path of the one that the figure comes from")
+    return path.read_bytes()
 
 
 def _library_hash() -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metamerlib.plain import as_mapping, as_path, shown
+from metamerlib.writing import write_atomic as write_atomic
+
 
 def project_root(start: str | Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: here) that holds `_toc.yml`."""
-    here = Path.cwd() if start is None else Path(start).resolve()
+    here = Path.cwd() if start is None else as_path("start", start).resolve()
     for folder in (here, *here.parents):
         if (folder / "_toc.yml").is_file():
             return folder
@@ -27,25 +29,10 @@ def store_folder(profile: str, store: str) -> Path:
         store: folder relative to the project, or absolute.
     """
     profiles = ("published", "full", "quick")
-    if profile not in profiles:
+    store = str(as_path("store", store))
+    if not isinstance(profile, str) or profile not in profiles:
         raise ValueError(f"profile is {profile!r}; expected one of {', '.join(profiles)}")
     return project_root() / ("_build/quick/results" if profile == "quick" else store)
-
-
-def write_atomic(path: str | Path, content: bytes) -> Path:
-    """Write a file so that a reader finds the old content or the new, never a part of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def canonical_json(value: Any) -> str:
@@ -53,9 +40,22 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def _check_names(name: str, value: Any) -> None:
+    """Raise where a dict inside a parameter has names that are not text, which JSON would make alike."""
+    entries = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    if isinstance(value, tuple):
+        raise TypeError(f"parameter {name!r} holds a tuple {shown(value)}, which JSON would make a list; give a list")
+    if isinstance(value, Mapping):
+        as_mapping(f"parameter {name!r}", value, "JSON values by name")
+    for entry in entries:
+        _check_names(name, entry)
+
+
 def settings_hash(settings: Mapping[str, Any], **context: Any) -> str:
     """Return 16 hex digits that stand for JSON settings in a context, or name the value that is not JSON."""
+    as_mapping("parameters", settings, "JSON values by name")
     for name, value in settings.items():
+        _check_names(name, value)
         try:
             canonical_json(value)
         except (TypeError, ValueError) as error:

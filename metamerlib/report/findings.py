@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metamerlib.plain import as_list, as_real, as_text, shown
+
 VERDICTS = ("holds", "fails", "inconclusive", "not tested")
 COLUMNS = (
     "id",
@@ -31,6 +33,10 @@ def check(text: str, condition: Any) -> None:
     >>> check("two and two are four", 2 + 2 == 4)
     holds: two and two are four
     """
+    as_text("text", text)
+    kind = str(getattr(condition, "dtype", ""))
+    if not isinstance(condition, bool | np.bool_) and not (np.ndim(condition) == 0 and "bool" in kind):
+        raise TypeError(f"{text}: expected True or False, got {shown(condition)}; use .all() or a comparison")
     if not bool(condition):
         raise AssertionError(text)
     print(f"holds: {text}")
@@ -131,6 +137,14 @@ def shown_claims(table: pd.DataFrame) -> pd.DataFrame:
     return shown.set_axis(table["id"], axis="index")
 
 
+def as_numbers(what: str, values: object) -> np.ndarray:
+    """Return a list of numbers as an array."""
+    try:
+        return np.asarray(as_list(what, values, "numbers"), dtype=float).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} must be a list of numbers, got {shown(values)}") from error
+
+
 def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
     """Return the mean over seeds and the ends of its t-interval: effect, low, high.
 
@@ -142,11 +156,15 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, 
     """
     from scipy import stats
 
-    array = np.asarray(list(values), dtype=float)
+    if not 0 < as_real("level", level) < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}; 0.95 is usual")
+    array = as_numbers("values", values)
     if array.size == 0:
         raise ValueError("no values; a mean needs one at least")
     if np.isnan(array).any():
         raise ValueError(f"{np.isnan(array).sum()} of {array.size} values are NaN; drop failed points first")
+    if np.isinf(array).any():
+        raise ValueError(f"{np.isinf(array).sum()} of {array.size} values are infinite, so no mean is; leave them out")
     mean = float(array.mean())
     if array.size == 1:
         return mean, math.nan, math.nan

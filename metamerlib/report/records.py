@@ -29,6 +29,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metamerlib import __version__
+from metamerlib.plain import as_count, as_list, as_mapping
+from metamerlib.report.arguments import SHARD_VARIABLE as SHARD_VARIABLE
+from metamerlib.report.arguments import as_folder, as_name, as_points, as_shard, check_function
 from metamerlib.report.columns import describe as describe
 from metamerlib.report.files import canonical_json, settings_hash, write_atomic
 from metamerlib.report.files import project_root as project_root
@@ -51,7 +54,6 @@ from metamerlib.report.trained_models import weights_hash as weights_hash
 
 Row = dict[str, Any]
 _OWN_COLUMNS = ("key", "recipe", "error")
-SHARD_VARIABLE = "METAMERLIB_SHARD"
 
 
 def grid(**axes: Iterable[Any]) -> list[Row]:
@@ -60,6 +62,9 @@ def grid(**axes: Iterable[Any]) -> list[Row]:
     >>> grid(graph=["karate"], seed=[0, 1])
     [{'graph': 'karate', 'seed': 0}, {'graph': 'karate', 'seed': 1}]
     """
+    for name, values in axes.items():
+        as_list(f"axis {name!r}", values, "values, even for one")
+    axes = {name: list(values) for name, values in axes.items()}
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
@@ -77,7 +82,9 @@ def point_key(point: Mapping[str, Any], *, experiment: str, recipe: int) -> str:
     >>> point_key({"seed": 0}, experiment="demo", recipe=1)
     'f4f174437b82fde0'
     """
-    return settings_hash(point, experiment=experiment, recipe=recipe)
+    as_mapping("point", point, "JSON values by name")
+    name, recipe = as_name("experiment", experiment), as_count("recipe", recipe, least=0)
+    return settings_hash(point, experiment=name, recipe=recipe)
 
 
 def compute(
@@ -111,7 +118,9 @@ def compute(
         The rows of the points asked for, sorted by key: key, recipe, parameters, results, error. A shard
         returns those of its points that did not fail.
     """
-    index, count = _shard(shard)
+    check_function(function)
+    name, recipe, store = as_name("name", name), as_count("recipe", recipe, least=0), as_folder("store", store)
+    points, (index, count) = as_points(points), as_shard(shard)
     asked = {point_key(point, experiment=name, recipe=recipe): dict(point) for point in points}
     asked = {key: point for key, point in asked.items() if int(key, 16) % count == index}
     _table([_row(key, recipe, point, {}) for key, point in asked.items()])
@@ -132,16 +141,6 @@ def compute(
     return _table(rows, held.parameters).to_pandas()
 
 
-def _shard(shard: tuple[int, int] | None) -> tuple[int, int]:
-    text = os.environ.get(SHARD_VARIABLE) or "0/1"
-    if shard is None and not re.fullmatch(r"\d+/\d+", text):
-        raise ValueError(f"{SHARD_VARIABLE} is {text!r}; expected i/n with 0 <= i < n")
-    index, count = shard or map(int, text.split("/"))
-    if not 0 <= index < count:
-        raise ValueError(f"shard is {(index, count)}; expected (i, n) with 0 <= i < n")
-    return index, count
-
-
 def merge(name: str, store: str | Path, *, recipe: int, function: str | None = None) -> Path:
     """Merge finished points into the result table and the run table, and return the former's path.
 
@@ -149,6 +148,7 @@ def merge(name: str, store: str | Path, *, recipe: int, function: str | None = N
     metadata holds the name of the function that computed it, by default the one its points name.
     Let only one process merge a table at a time.
     """
+    name, recipe, store = as_name("name", name), as_count("recipe", recipe, least=0), as_folder("store", store)
     held = _collect(name, store, recipe)
     keys = sorted(held.rows)
     path = Path(store) / f"{name}.parquet"
@@ -170,12 +170,12 @@ def read(name: str, store: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: naming the table and the command that makes it.
     """
-    return _read_table(name, Path(store) / f"{name}.parquet")
+    return _read_table(name, as_folder("store", store) / f"{as_name('name', name)}.parquet")
 
 
 def read_runs(name: str, store: str | Path) -> pd.DataFrame:
     """Read a run table: key, seconds, peak memory of the process so far, versions, device, date, shard."""
-    return _read_table(name, Path(store) / f"{name}.runs.parquet")
+    return _read_table(name, as_folder("store", store) / f"{as_name('name', name)}.runs.parquet")
 
 
 @dataclass
@@ -196,6 +196,8 @@ def _collect(name: str, store: str | Path, recipe: int) -> _Held:
     held = _Held(files=sorted(_point_folder(name, store).glob("*.parquet")))
     merged, runs = Path(store) / f"{name}.parquet", Path(store) / f"{name}.runs.parquet"
     sources = [_open(merged)] if merged.exists() else []
+    if sources and not ({"recipe", "error"} <= set(sources[0].column_names) and b"parameters" in _about(sources[0])):
+        raise ValueError(f"{merged} was not written by compute; move it away, or use another name or store")
     for file in held.files:
         # A point cut off by a kill on a file system without atomic renames is computed again.
         with contextlib.suppress(pa.ArrowException, OSError, ValueError):
@@ -211,6 +213,10 @@ def _collect(name: str, store: str | Path, recipe: int) -> _Held:
             if b"run" in source.schema.metadata:
                 held.runs[rows[0]["key"]] = json.loads(source.schema.metadata[b"run"])
     return held
+
+
+def _about(table: pa.Table) -> Mapping[bytes, bytes]:
+    return table.schema.metadata or {}
 
 
 def _compute_point(function: Callable[..., Any], point: Row, key: str, recipe: int, shard: str) -> pa.Table:
@@ -283,10 +289,15 @@ def _write_parquet(path: Path, table: pa.Table) -> Path:
 
 
 def _open(path: Path) -> pa.Table:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; a table is a file, so move the folder away")
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"cannot read {path} ({error}); restore it or delete it") from error
+    if table.column_names and "key" not in table.column_names:
+        raise ValueError(f"{path} is no table of ours, it has columns {table.column_names[:5]}; move it away")
+    return table
 
 
 def _read_table(name: str, path: Path) -> pd.DataFrame:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text, check_choice, shown
+from metamerlib.report.arguments import as_folder
 from metamerlib.report.files import project_root, settings_hash, write_atomic
 
 # Raised whenever training computes something else.
@@ -59,14 +61,23 @@ def weights_hash(model: Any) -> str:
 
 def graph_hash(graph: Any) -> str:
     """Return 16 hex digits that stand for what a model is trained on: a graph, or a list of graphs."""
+    for data in graph if isinstance(graph, list | tuple) and graph else [graph]:
+        if not hasattr(data, "edge_index"):
+            raise TypeError(f"graph must be a torch_geometric.data.Data or a list of them, got {shown(data)}")
     names = ("x", "edge_index", "edge_weight", "edge_attr", "y", "train_mask", "val_mask", "test_mask")
     digest = hashlib.sha256()
     for data in graph if isinstance(graph, list | tuple) else [graph]:
         for name in names:
             value = getattr(data, name, None)
+            if value is not None and not hasattr(value, "detach"):
+                raise TypeError(f"{name} must be a torch.Tensor, got {shown(value)}; convert with torch.as_tensor")
             if value is not None:
                 array = np.ascontiguousarray(value.detach().cpu().numpy())
                 digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        if all(getattr(data, name, None) is None for name in names):
+            raise ValueError(
+                f"graph holds nothing that a model could be trained on, got {data}; give it x and edge_index"
+            )
         digest.update(b"end")
     return digest.hexdigest()[:16]
 
@@ -92,13 +103,18 @@ def cached_state(
     """
     import torch
 
+    recipe = as_count("recipe", recipe, least=0)
+    as_text("graph_hash", graph_hash)
+    as_callable("build", build, "build() that trains and returns a state by name")
+    if directory is not None:
+        directory = as_folder("directory", directory)
     key = settings_hash(settings, graph=graph_hash, recipe=recipe)
     path = Path(directory or project_root() / "_build" / "models") / f"{key}.pt"
     # A file that a kill or a full disk left unreadable counts as missing.
     with contextlib.suppress(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
         return torch.load(path, map_location="cpu", weights_only=True)
     buffer = io.BytesIO()
-    torch.save(dict(build()), buffer)
+    torch.save(dict(as_mapping("what build returns", build(), "tensors and numbers by name")), buffer)
     write_atomic(path, buffer.getvalue())
     return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -128,13 +144,18 @@ def trained(
     """
     import torch
 
-    from metamerlib.models.calling import call
+    from metamerlib.graphs.collection import check_graphs
     from metamerlib.models.gnn import build_model
-    from metamerlib.models.training import accuracy, reset_parameters, train
+    from metamerlib.models.training import accuracy, class_scores, reset_parameters, train
     from metamerlib.models.training_data import labelled_union
 
     many = isinstance(graph, list | tuple)
-    pool = pool or ("sum" if many else None)
+    if many:
+        check_graphs(graph)
+    seed, epochs = as_seed(seed), as_count("epochs", epochs, least=0)
+    if pool is None and many:
+        pool = "sum"
+    check_choice("pool", pool, [None, "sum", "mean"])
     first = graph[0] if many else graph
     shape = {"hidden_channels": hidden_channels, "num_layers": num_layers}
     model = build_model(architecture, first, pool=pool, **shape, **options)
@@ -144,7 +165,7 @@ def trained(
             reset_parameters(model)
         whole = labelled_union(graph, seed) if many else graph
         with torch.no_grad():
-            logits = call(model.eval(), whole)
+            logits = class_scores(model.eval(), whole)
         tested, validated = (accuracy(logits, whole, mask) for mask in ("test_mask", "val_mask"))
         return Trained(model, tested, validated, weights_hash(model))
 

@@ -36,7 +36,11 @@ def checker(features: Check, structure: Check) -> Check:
             raise TypeError("start must be a name or a graph for vary='both', got features; pass a Data")
         if not isinstance(request.start, Data):
             check_choice("start", request.start, [None, *STARTS])
-        if request.solver != "auto":
+        if request.num_restarts > 1:
+            raise ValueError(
+                f"num_restarts={request.num_restarts}, but vary='both' makes one start; drop it, and try other seeds"
+            )
+        if not (isinstance(request.solver, str) and request.solver == "auto"):
             raise ValueError("vary='both' has a solver for the features and one for the edges; use solver='auto'")
         check_refresh(request.refresh, graph, features=True)
         features(_for_features(request, None), graph)

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_graph, check_nodes, check_options
+from metamerlib.checks import check_device, check_graph, check_module, check_nodes, check_options
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_plain, as_seed, check_forward
 from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.target import Target
 from metamerlib.search.edges.refresh import Refresh
-from metamerlib.search.metamer import Metamer, assemble, check_moved
-from metamerlib.search.request import Request
+from metamerlib.search.metamer import Metamer, assemble, told_if_unmoved
+from metamerlib.search.request import Request, check_start, refuse_unused
 from metamerlib.search.spaces import kind_of
 from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
 
@@ -101,7 +102,7 @@ def find_metamer(
 
     Raises:
         TypeError: If an argument has the wrong type or dtype.
-        ValueError: If an argument is out of range or unknown, the layer cannot be matched, or nothing can vary.
+        ValueError: If an argument is out of range or unknown, or the layer cannot be matched.
 
     Example:
         >>> import metamerlib as ml
@@ -112,14 +113,18 @@ def find_metamer(
         'converged'
     """
     began = time.perf_counter()
+    check_module(model)
+    kind = kind_of(vary, values)
     check_graph(graph, integers=vary == "structure")
     check_device(device)
+    check_forward(forward)
+    seed = as_seed(seed)
     warn_of_caches(model, edges=vary != "features")
     graph = free_of_inference(with_features(graph, graph.x.detach()))
-    kind = kind_of(vary, values)
     limits: dict[str, Any] = {"rtol": rtol, "stall_rtol": stall_rtol, "max_steps": max_steps}
     limits |= {"ones": ones, "num_restarts": num_restarts, "slope": slope}
     check_options(**limits)
+    limits = {name: as_plain(value) for name, value in limits.items()}
     matched, free = (check_nodes(*a, graph.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
     if device is not None:
         graph = graph.clone().to(device)
@@ -128,24 +133,31 @@ def find_metamer(
         values=values,
         free_nodes=free,
         start=start,
-        budget=budget,
-        max_overlap=max_overlap,
+        budget=as_plain(budget),
+        max_overlap=as_plain(max_overlap),
         solver=solver,
         seed=seed,
         refresh=refresh,
         **limits,
     )
+    check_start(start, graph.x, features=vary == "features")
+    refuse_unused(request, binary="binary" in _of_features(vary, values))
     kind.check(request, graph)
     probe = Probe.fitting(model, layer, graph, forward=forward, slope=slope, device=device)
     aim = _aim(probe, graph, matched, target, features=vary != "structure")
     outcome = kind.search(probe, graph, aim, request)
     if start is None or (isinstance(start, str) and start != "reference"):
-        check_moved(graph, outcome)
+        outcome = told_if_unmoved(graph, outcome)
     settings = {**outcome.settings, "vary": vary, "device": str(graph.x.device)}
     if target is not None:
         settings["target"] = "graph" if isinstance(target, Data) else "given"
     outcome = replace(outcome, settings=settings)
     return assemble(probe, aim, graph, outcome, free_nodes=free, began=began)
+
+
+def _of_features(vary: str, values: Any) -> list[Any]:
+    """Return the admissible values of the features, where they are to vary."""
+    return [] if vary == "structure" else list(values)[:1] if isinstance(values, list | tuple) else [values]
 
 
 def _aim(probe: Probe, graph: Data, nodes: Tensor | None, target: Tensor | Data | None, *, features: bool) -> Target:

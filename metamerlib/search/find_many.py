@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_device, check_options
+from metamerlib.checks import check_device, check_module, check_options
 from metamerlib.graphs.collection import check_graphs
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import Forward
+from metamerlib.plain import as_plain, as_seed, check_forward
 from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
@@ -23,7 +24,7 @@ from metamerlib.search.features.problem import FeatureProblem, many_problem
 from metamerlib.search.features.search import MAX_STEPS, choose_solver, solve_features
 from metamerlib.search.features.starts import graph_starts
 from metamerlib.search.loop import Solution
-from metamerlib.search.metamer import Metamer, Outcome, assemble, check_moved
+from metamerlib.search.metamer import Metamer, Outcome, assemble, told_if_unmoved
 from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
 
 
@@ -81,8 +82,11 @@ def find_metamers(
         ['converged', 'converged']
     """
     began = time.perf_counter()
+    check_module(model)
     check_graphs(graphs)
     check_device(device)
+    check_forward(forward)
+    seed = as_seed(seed)
     check_options(rtol=rtol, stall_rtol=stall_rtol, max_steps=max_steps, slope=slope)
     chosen, name = choose_solver(solver, slope)
     warn_of_caches(model, edges=False)
@@ -94,6 +98,7 @@ def find_metamers(
     targets = [_target(probe, graph, place) for place, graph in enumerate(graphs)]
     examine(probe, graphs[0])
     limits = {"max_steps": max_steps or MAX_STEPS, "rtol": rtol, "stall_rtol": stall_rtol}
+    limits = {name: as_plain(value) for name, value in limits.items()}
     # One that no longer falls at all is at the end of its line search, though the others go on.
     ends = {**limits, "stall_rtol": stall_rtol or 0.0, "until": "all"}
     solved: dict[int, tuple[FeatureProblem, Tensor, Solution]] = {}
@@ -113,7 +118,7 @@ def find_metamers(
         found, first = (with_features(graph, rows).clone() for rows in (x, begin))
         outcome = Outcome(found, first, solution.status, solution.steps, solution.history(), settings | own)
         if start is None or start == "moments":
-            check_moved(graph, outcome)
+            outcome = told_if_unmoved(graph, outcome)
         metamers.append(assemble(probe, target, graph, outcome, free_nodes=None, began=began))
     seconds = time.perf_counter() - began
     return [replace(metamer, seconds=seconds) for metamer in metamers]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,8 +15,20 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import as_tensor, check_choice, check_graph, check_nodes
+from metamerlib.plain import as_count, as_path, shown
+from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
+from metamerlib.writing import write_atomic
+
+STATUSES = ("converged", "stalled", "max_steps", "non_finite", "exact")
+
+UNMOVED = (
+    "the search began at the reference itself and stayed there, as nothing could vary: a random start has no other "
+    "features where each is the same at all nodes, and no other edges where the degrees (start='configuration') or the "
+    "budget allow none; give start= (features or a graph), or loosen what holds the graph"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,8 @@ class Metamer:
         loss: :math:`L_{act} = \sum_S \|h'_v - h_v\|^2 / \sum_S \|h_v\|^2`, recomputed from ``graph`` on
             a fresh copy of the model.
         relative_error: Square root of the loss.
-        status: converged, stalled, max_steps, non_finite or exact.
+        status: converged, stalled, max_steps, non_finite, exact, or unmoved (nothing could vary; the settings say
+            why).
         steps: Number of evaluations of loss and gradient.
         seconds: Wall time of the whole call.
         dead_units: Units that are active in the target and dead in the metamer; None where the
@@ -69,7 +81,9 @@ class Metamer:
         Args:
             path: File name; its folder must exist. The file appears whole or not at all.
         """
-        path = Path(path)
+        path = as_path("path", path)
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; give the name of a file in it, such as {path / 'metamer.pt'}")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
         reference, reference_text = _split(self.reference)
@@ -81,9 +95,9 @@ class Metamer:
         content["history"] = {name: torch.tensor(column.to_numpy()) for name, column in self.history.items()}
         plain = ("layer", "loss", "relative_error", "status", "steps", "seconds", "dead_units", "settings")
         content["plain"] = json.dumps({name: getattr(self, name) for name in plain})
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            torch.save(content, file)
-        os.replace(file.name, path)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_atomic(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Metamer:
@@ -91,9 +105,10 @@ class Metamer:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is not a saved metamer.
+            ValueError: If the file is not a saved metamer, lacks a field, or holds one that no metamer has.
         """
-        if not Path(path).is_file():
+        path = as_path("path", path)
+        if not path.is_file():
             raise FileNotFoundError(f"no metamer at {path}")
         try:
             content = torch.load(path, weights_only=True, map_location="cpu")
@@ -104,9 +119,11 @@ class Metamer:
                 fields[name] = Data.from_dict({**kept, **content[name]})
             fields["history"] = pd.DataFrame({name: c.numpy() for name, c in content["history"].items()})
             fields |= {name: content[name] for name in ("target", "activation", "nodes", "free_nodes")}
-        except Exception as error:
-            raise ValueError(f"{path} is not a saved metamer: {error}") from error
-        return cls(reference=reference, **fields)
+            loaded = cls(reference=reference, **fields)
+            _check_loaded(loaded)
+        except Exception as error:  # anything may stand in a file
+            raise ValueError(f"{path} is not a saved metamer: {error}; write it by metamer.save(path)") from error
+        return loaded
 
 
 @dataclass(frozen=True)
@@ -130,15 +147,11 @@ class Outcome:
     settings: dict[str, Any]
 
 
-def check_moved(reference: Data, outcome: Outcome) -> None:
-    """Raise where a search that was to begin elsewhere began at the reference itself and never left it."""
+def told_if_unmoved(reference: Data, outcome: Outcome) -> Outcome:
+    """Say in the status and the settings where a search that was to begin elsewhere never left the reference."""
     if not (_same(outcome.start, reference) and _same(outcome.graph, reference)):
-        return
-    raise ValueError(
-        "the search began at the reference itself and stayed there, as nothing could vary: a random start has no other "
-        "features where each is the same at all nodes, and no other edges where the degrees (start='configuration') or "
-        "the budget allow none; give start= (features or a graph), or loosen what holds the graph"
-    )
+        return outcome
+    return replace(outcome, status="unmoved", settings={**outcome.settings, "unmoved": UNMOVED})
 
 
 def _same(graph: Data, reference: Data) -> bool:
@@ -182,6 +195,52 @@ def assemble(
         history=outcome.history,
         settings=outcome.settings,
     )
+
+
+def check_target_of(metamer: Metamer, activation: Tensor) -> None:
+    """Raise unless a metamer was found for these activations of its reference ``[|S|, d_k]``."""
+    found = activation.detach()
+    wanted = metamer.target.to(found.device)
+    if not agree(found.to(wanted.dtype), wanted):
+        raise ValueError(
+            f"the model's activation of the reference at layer {metamer.layer!r} {list(found.shape)} is not the "
+            f"metamer's target {list(wanted.shape)}: it was found for another model, other weights or a target of its "
+            "own; pass the model that it belongs to"
+        )
+
+
+def _check_loaded(metamer: Metamer) -> None:
+    """Raise unless what a file held makes a metamer."""
+    check_choice("status", metamer.status, STATUSES)
+    for name in ("graph", "reference", "start"):
+        graph = getattr(metamer, name)
+        try:
+            check_graph(graph, integers=True)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: {error}") from error
+        if graph.x.shape != metamer.reference.x.shape:
+            raise ValueError(f"{name} has x {list(graph.x.shape)}, the reference {list(metamer.reference.x.shape)}")
+    finite = metamer.status != "non_finite"
+    as_tensor("target", metamer.target, "rows", "channels")
+    as_tensor("activation", metamer.activation, *metamer.target.shape, finite=finite)
+    for name in ("nodes", "free_nodes"):
+        check_nodes(name, getattr(metamer, name), metamer.reference.x.size(0))
+    if metamer.nodes is not None and len(metamer.nodes) != len(metamer.target):
+        raise ValueError(f"there are {len(metamer.nodes)} nodes, but target has {len(metamer.target)} rows")
+    if not isinstance(metamer.layer, str):
+        raise TypeError(f"layer must be the name of a module, got {shown(metamer.layer)}")
+    as_count("steps", metamer.steps, least=0)
+    if metamer.dead_units is not None:
+        as_count("dead_units", metamer.dead_units, least=0)
+    for name in ("loss", "relative_error", "seconds"):
+        value = getattr(metamer, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or (finite and not 0 <= value < math.inf):
+            raise ValueError(f"{name} must be a number of at least 0, got {shown(value)}")
+    if finite and not math.isclose(metamer.loss, metamer.relative_error**2, rel_tol=1e-6, abs_tol=1e-30):
+        raise ValueError(f"loss {metamer.loss} is not the square of relative_error {metamer.relative_error}")
+    missing = {"step", "loss", "seconds"} - set(metamer.history.columns)
+    if missing or not isinstance(metamer.settings, dict):
+        raise ValueError(f"history lacks {sorted(missing)}, and settings are {shown(metamer.settings)}")
 
 
 def _split(graph: Data) -> tuple[dict[str, Tensor], str]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
+from torch_geometric.data import Data
 
+from metamerlib.checks import check_features, check_structure
+from metamerlib.plain import shown
 from metamerlib.search.edges.refresh import Refresh
 
 SEED_STRIDE = 1_000_003
@@ -71,6 +74,32 @@ class Request:
         start = self.start if isinstance(self.start, str) else "given"
         plain = ("budget", "max_overlap", "slope", "max_steps", "rtol", "stall_rtol", "num_restarts", "seed")
         return {"start": start, **{name: getattr(self, name) for name in plain}, **others}
+
+
+def check_start(start: object, x: Tensor, *, features: bool) -> None:
+    """Raise unless a start is None, a name, features like the reference's ``[N, F]``, or a graph.
+
+    Args:
+        start: What the caller handed in.
+        x: Features of the reference.
+        features: Whether features alone move, so that they can be a start.
+    """
+    if isinstance(start, Data):
+        check_structure(start)
+    elif isinstance(start, Tensor) and features:
+        check_features(start, x.size(0))
+        if start.shape != x.shape or start.dtype != x.dtype:
+            raise ValueError(f"start must be {x.dtype} {list(x.shape)}, got {start.dtype} {list(start.shape)}")
+    elif start is not None and not isinstance(start, str | Tensor):
+        raise TypeError(f"start must be a name, a tensor {list(x.shape)} or a graph, got {shown(start)}")
+
+
+def refuse_unused(request: Request, *, binary: bool) -> None:
+    """Raise if an option is given that the search would not read; ``binary`` says whether bits of features move."""
+    if request.ones != "graph" and not binary:
+        raise ValueError(f"ones={request.ones!r} counts ones of binary features, but no bits move here; drop ones")
+    if request.slope is not None and binary:
+        raise ValueError("slope belongs to the search for real features by adam, but bits move here; drop slope")
 
 
 def refuse_refresh(request: Request) -> None:

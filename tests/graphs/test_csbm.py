@@ -86,11 +86,11 @@ def test_masks_are_stratified():
     [
         ({"p": 0.0}, "p = 0.0"),
         ({"q": 1.0}, "q = 1.0"),
-        ({"p": math.nan}, "p = nan"),
+        ({"p": math.nan}, "p must be finite, got nan"),
         ({"sigma": 0.0}, "sigma = 0.0"),
-        ({"num_nodes": 0}, "num_nodes = 0"),
+        ({"num_nodes": 0}, "num_nodes must be 1 or more, got 0"),
         ({"mu": torch.ones(3)}, r"shape \[3\]: expected a number or shape \[16\]"),
-        ({"mu": math.inf}, "not finite"),
+        ({"mu": math.inf}, "mu must be finite, got inf"),
     ],
 )
 def test_wrong_parameters_are_named(wrong, text):

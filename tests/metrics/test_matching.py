@@ -74,10 +74,19 @@ def test_float32_is_measured_in_float64():
 def test_not_a_number_is_not_a_score():
     broken = torch.tensor([[1.0, float("nan")]])
     whole = torch.tensor([[1.0, 2.0]])
-    assert all(
-        math.isnan(measure(broken, whole))
-        for measure in (matching.relative_error, matching.pearson, matching.spearman, matching.snr_db)
-    )
+    for measure in (matching.relative_error, matching.pearson, matching.spearman, matching.snr_db):
+        with pytest.raises(ValueError, match="holds 1 NaN or infinite entries"):
+            measure(broken, whole)
+
+
+def test_agreement_of_numbers_by_hand():
+    y = torch.tensor([[0.0], [1.0], [2.0], [3.0]], dtype=torch.float64)
+    assert matching.output_agreement(y, y) == 1 and matching.output_agreement(3 - y, y) == -1
+    # Variances 1.25 both, covariance 1.25, means one apart: 2.5 / 3.5.
+    assert matching.output_agreement(y + 1, y) == pytest.approx(2.5 / 3.5)
+    assert matching.output_agreement(100 * y + 100, 100 * y) == pytest.approx(2.5 / 3.5)
+    assert matching.output_agreement(torch.cat([y, 3 - y], 1), torch.cat([y, y], 1)) == 0
+    assert math.isnan(matching.output_agreement(0 * y, 0 * y))
 
 
 def test_predictions_on_nodes():

@@ -41,7 +41,7 @@ def test_project_root_walks_up(tmp_path):
 
 
 def test_grid_runs_the_last_axis_fastest():
-    assert records.grid(a=[1, 2], b="xy") == [
+    assert records.grid(a=[1, 2], b=["x", "y"]) == [
         {"a": 1, "b": "x"},
         {"a": 1, "b": "y"},
         {"a": 2, "b": "x"},

@@ -48,16 +48,14 @@ def test_a_figure_names_its_notebook_and_its_tables(study):
 
 def test_claims_are_kept_beside_the_tables_and_shown_with_the_verdict_first(tmp_path):
     study = Study("02_demo", "published", str(tmp_path))
+    (tmp_path / "02_demo.parquet").touch()  # that the claims rest on
     rows = [
-        records.claim(
-            "a", "It grows.", 0.5, 0.1, 0.9, "holds", effect_means="slope", paper_says="It grows.", figure="fig-x"
-        ),
-        records.claim(
-            "b", "It ends.", math.nan, math.nan, math.nan, "not tested", effect_means="share", figure="fig-x"
-        ),
+        records.claim("a", "It grows.", 0.5, 0.1, 0.9, "holds", effect_means="slope", paper_says="It grows."),
+        records.claim("b", "It ends.", math.nan, math.nan, math.nan, "not tested", effect_means="share"),
     ]
     shown = study.claims(rows)
     assert shown.columns[0] == "verdict" and shown.loc["a", "effect [interval]"] == "0.5 [0.1, 0.9]"
     assert shown.loc["b", "the paper says"] == "(our own)"
     kept = json.loads((tmp_path / "02_demo.claims.json").read_text())
     assert [row["id"] for row in kept] == ["a", "b"] and kept[1]["effect"] is None and kept[0]["notebook"] == "02_demo"
+    assert [row["table"] for row in json.loads((tmp_path / "claims.json").read_text())] == ["02_demo.parquet"] * 2

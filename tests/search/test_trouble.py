@@ -95,12 +95,16 @@ class Tired(nn.Module):
         return h if self.left > 0 else h * torch.nan
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "many"])
-@pytest.mark.parametrize("calls", [20, 40])
+@pytest.mark.parametrize(
+    ("kind", "calls"),
+    [(kind, calls) for kind in ("features", "adam", "bits", "edges", "many") for calls in (20, 40)]
+    + [("weighted", 40), ("weighted", 60), ("both", 120), ("bits and weights", 200)],
+)
 def test_best_graph_is_kept_where_the_model_ends_in_nan(kind, calls):
     model = Tired(calls).double()
-    m = find(kind, model, layer=model, max_steps=240, rtol=1e-20)
-    assert m.status == "non_finite" and m.history.loss.isna().any()
+    m = find(kind, model, layer=model, max_steps=5 * calls, rtol=1e-20)
+    assert m.history.loss.isna().any()
+    assert m.status == "non_finite" or (calls > 100 and m.status == "max_steps")  # that of the best of several turns
     assert math.isfinite(m.loss) and m.loss == pytest.approx(m.history.loss.min(), rel=1e-6)
     assert m.loss <= m.history.loss[0]
 
@@ -128,8 +132,9 @@ ONE = Data(x=features(rows=1), edge_index=torch.zeros(2, 0, dtype=torch.long))
     ],
 )
 def test_search_that_cannot_leave_the_reference_says_so(kind, graph, options):
-    with pytest.raises(ValueError, match=r"began at the reference itself and stayed there.*give start="):
-        find(kind, gnn(), graph=graph, **options)
+    m = find(kind, gnn(), graph=graph, **options)
+    assert m.status == "unmoved" and m.loss == 0
+    assert "began at the reference itself" in m.settings["unmoved"] and "give start=" in m.settings["unmoved"]
 
 
 @pytest.mark.parametrize("kind", ["edges", "weighted", "both"])

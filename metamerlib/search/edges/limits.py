@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_choice
 from metamerlib.graphs.edges import EdgeSet, both_directions
 from metamerlib.graphs.edit import with_edges
 from metamerlib.graphs.rewiring import random_edges
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.refresh import Refresh, refreshed
+from metamerlib.search.edges.starts import STARTS
 from metamerlib.search.request import Request
 
 
@@ -69,6 +71,8 @@ def check_edges_alone(request: Request) -> None:
         raise ValueError("slope belongs to the search for features by adam; drop it")
     if isinstance(request.start, Tensor):
         raise TypeError("start must be a name or a graph for vary='structure', got features; pass a Data")
+    if not isinstance(request.start, Data):
+        check_choice("start", request.start, [None, *STARTS])
 
 
 def limits(request: Request, graph: Data) -> EdgeLimits:

@@ -32,7 +32,7 @@ from metamerlib.search.edges.starts import edge_start
 from metamerlib.search.edges.swaps import EdgeSwaps
 from metamerlib.search.features.adam import Adam
 from metamerlib.search.features.lbfgs import LBFGS
-from metamerlib.search.loop import Evaluation, Solution, Solver, joined_seconds, solve
+from metamerlib.search.loop import Evaluation, Solution, Solver, best_solution, joined_seconds, solve
 from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request, best_restart
 
@@ -133,21 +133,29 @@ def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outco
 def _in_rounds(
     problem: WeightProblem, solver: Solver, steps: int, request: Request, seed: int
 ) -> tuple[WeightProblem, Solution]:
-    """Solve, exchange candidates that came to nothing for pairs with a better slope, and solve again."""
+    """Solve, exchange candidates that came to nothing for pairs with a better slope, and solve again.
+
+    The last round is kept, or the best where the last ended at values that are not finite.
+    """
     generator = torch.Generator().manual_seed(seed)
+    problems: list[WeightProblem] = []
     parts: list[Solution] = []
     left = steps
     while True:
         limit = min(left, max(1, steps // ROUNDS))
         (solution,) = solve(problem, solver, max_steps=limit, rtol=request.rtol, stall_rtol=request.stall_rtol)
         parts.append(solution)
+        problems.append(problem)
         left -= solution.steps
         if left <= 0 or solution.status in ("converged", "non_finite"):
             break
         problem = _with_better_candidates(problem, solution.position[:, 0], generator)
     seconds = joined_seconds(part.seconds for part in parts)
     losses, relaxed = (torch.cat([getattr(part, name) for part in parts]) for name in ("losses", "relaxed"))
-    return problem, replace(parts[-1], steps=steps - left, losses=losses, seconds=seconds, relaxed=relaxed)
+    last = parts[-1]
+    kept = best_solution(parts) if last.status == "non_finite" else len(parts) - 1
+    best = replace(parts[kept], status=last.status, steps=steps - left)
+    return problems[kept], replace(best, losses=losses, seconds=seconds, relaxed=relaxed)
 
 
 def _with_better_candidates(problem: WeightProblem, roots: Tensor, generator: torch.Generator) -> WeightProblem:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_solver
+from metamerlib.checks import check_choice, check_solver
 from metamerlib.graphs.edit import with_features
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
@@ -33,6 +33,10 @@ def check(request: Request, graph: Data) -> None:
         if getattr(request, name) is not None:
             raise ValueError(f"{name} limits edges or ones, but real features have neither; drop {name}")
     choose_solver(request.solver, request.slope)
+    if not isinstance(request.start, Tensor):
+        if isinstance(request.start, Data):
+            raise TypeError("start is a graph, but here only features move; pass its features: start=graph.x")
+        check_choice("start", request.start or "moments", ["moments", "reference"])
 
 
 def search(probe: Probe, graph: Data, target: Target, request: Request) -> Outcome:
