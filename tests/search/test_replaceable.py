@@ -8,6 +8,8 @@ from metamerlib.metrics.structure import edge_jaccard
 from metamerlib.search import replaceable
 from metamerlib.search.replaceable import overlap, replaceable_share
 
+LADDER = (0.0, 0.2, 0.5)
+
 
 @pytest.fixture(scope="module")
 def graph():
@@ -22,15 +24,15 @@ def build(graph, conv="gcn"):
 @pytest.mark.parametrize("vary", ["structure", "features"])
 def test_the_certificate_holds_and_the_best_error_falls(vary, graph):
     model = build(graph)
-    found = replaceable_share(model, graph, layer=2, vary=vary, relative_error=0.15, max_steps=60)
+    found = replaceable_share(model, graph, layer=2, vary=vary, relative_error=0.18, ladder=LADDER, max_steps=60)
     rungs = found.rungs
     assert rungs["best_error"].is_monotonic_decreasing and rungs["max_overlap"].is_monotonic_increasing
     assert (rungs["overlap"] <= rungs["max_overlap"] + 1e-9).all()
-    assert (rungs["best_error"].iloc[:-1] > 0.15).all() and found.share == 1 - rungs["max_overlap"].iloc[-1] > 0
+    assert (rungs["best_error"].iloc[:-1] > 0.18).all() and found.share == 1 - rungs["max_overlap"].iloc[-1] > 0
     metamer = found.metamer
     with torch.no_grad():
         now, then = (model(each.x, each.edge_index) for each in (metamer.graph, graph))
-    assert relative_error(now, then) <= 0.15 and metamer.relative_error == pytest.approx(
+    assert relative_error(now, then) <= 0.18 and metamer.relative_error == pytest.approx(
         relative_error(now, then), 1e-3
     )
     if vary == "structure":
