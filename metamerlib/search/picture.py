@@ -25,6 +25,7 @@ def picture_of(metamer: Metamer, node: object = None) -> Figure:
         node: The node in the middle, or None for the matched one that changed most.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     view = view_of(metamer, node)
     last = view["models"][0]["searches"][0]["frames"][-1]
@@ -37,6 +38,8 @@ def picture_of(metamer: Metamer, node: object = None) -> Figure:
         _draw_edges(panels[0, 1], view, last["edges"], view["edges"], NEW, "Metamer")
     if kind != "structure":
         _draw_features(panels[-1, :2], unpacked(view["x"]), unpacked(last["x"]))
+        for axes in panels[-1, :2]:
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _draw_descent(panels[0, 2], metamer)
     for spare in panels[1:, 2]:
         spare.set_axis_off()
@@ -60,7 +63,7 @@ def _draw_edges(axes: Axes, view: dict[str, Any], edges: list[Any], others: list
         alone += own
         axes.plot(*places[[u, v]].T, color=colour if own else KEPT, linewidth=1.6 if own else 0.8, zorder=1)
     axes.scatter(*places.T, s=25, color="#333333", zorder=2)
-    axes.set_title(f"{title}: {alone} of {len(edges)} edges are its own")
+    axes.set_title(f"{title}\n{alone} of {len(edges)} edges are its own", fontsize=10)
     axes.set_axis_off()
 
 
