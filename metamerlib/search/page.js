@@ -410,7 +410,7 @@
       const { el, state, search, model, now } = this;
       const items = [];
       const changes = this.flipped.size + this.values.size;
-      const step = now.frame.step === undefined ? "the reference" : `${now.frame.name || `step ${now.frame.step}`}`;
+      const step = state.frame < 0 ? "the reference" : now.frame.name || `step ${now.frame.step}`;
       items.push(["Shown", step + (changes ? ` and ${changes} change${changes > 1 ? "s" : ""} by hand` : "")]);
       if (search.status) items.push(["Search", `${search.status}, ${search.steps} steps`]);
       if (after) {
