@@ -38,8 +38,8 @@ TELLS = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     FEATURES: {"vary": "features", "rtol": RTOL},
-    WORDS: {"vary": "features", "values": "binary", "rtol": RTOL, "max_steps": 3000},
-    EDGES: {"vary": "structure", "rtol": RTOL, "max_steps": 2000},
+    WORDS: {"vary": "features", "values": "binary", "rtol": RTOL, "max_steps": 400},
+    EDGES: {"vary": "structure", "rtol": RTOL, "max_steps": 300},
 }
 KIND = {FEATURES: "int16", WORDS: "ones"}
 OPENING, CLOSING = "window.METAMERS = ", ";\n"
