@@ -205,7 +205,9 @@ def _example(
 def _untrained(conv: str, in_channels: int, out_channels: int) -> GNN:
     from metamerlib.models.gnn import GNN
 
-    return GNN(conv=conv, in_channels=in_channels, hidden_channels=WIDTH, out_channels=out_channels, num_layers=2, act="elu")
+    return GNN(
+        conv=conv, in_channels=in_channels, hidden_channels=WIDTH, out_channels=out_channels, num_layers=2, act="elu"
+    )
 
 
 def _trained(conv: str, graph: Data) -> GNN:

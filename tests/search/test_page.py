@@ -90,7 +90,9 @@ def test_nodes_that_were_not_matched_have_no_activation(graph):
 
 
 def test_pooled_layers_show_the_graphs_activation(graph):
-    model = ml.GNN(conv="gcn", in_channels=graph.x.size(1), hidden_channels=4, out_channels=3, num_layers=1, pool="mean")
+    model = ml.GNN(
+        conv="gcn", in_channels=graph.x.size(1), hidden_channels=4, out_channels=3, num_layers=1, pool="mean"
+    )
     metamer = ml.find_metamer(model.double(), graph, layer="head", max_steps=5)
     search = view_of(metamer, 7)["models"][0]["searches"][0]
     assert search["pooled"] and np.allclose(unpacked(search["target"]), metamer.target, atol=1e-6)
@@ -124,8 +126,12 @@ def test_repr_is_one_line(metamer):
 
 @pytest.mark.parametrize(
     ("node", "kind", "words"),
-    [(34, ValueError, "node must lie in 0..33, got 34"), ("a", TypeError, "node must be an integer"), (-1, ValueError, "0..33")],
-)  # fmt: skip
+    [
+        (34, ValueError, "node must lie in 0..33, got 34"),
+        (-1, ValueError, "node must lie in 0..33, got -1"),
+        ("a", TypeError, "node must be an integer"),
+    ],
+)
 def test_unknown_nodes_are_refused(metamer, tmp_path, node, kind, words):
     for call in (lambda: metamer.to_html(tmp_path / "a.html", node), lambda: metamer.plot(node)):
         with pytest.raises(kind, match=re.escape(words)):
