@@ -105,6 +105,7 @@
 
   // ---- Elements ---------------------------------------------------------------------------------------------------
 
+  const ENDS = { converged: "converged after", max_steps: "not converged after", stalled: "stalled after" };
   const SVG = "http://www.w3.org/2000/svg";
   const TINTS = ["#a6cee3", "#fdbf6f", "#b2df8a", "#fb9a99", "#cab2d6", "#f3ec8d", "#d9d9d9", "#9fe0d6"];
 
@@ -180,12 +181,11 @@
       el.said = make("span", { role: "status", class: "said" });
       el.play = button("Let the solver finish", "finish", () => (this.timer ? this.pause() : this.finish()));
       const hand = make("fieldset", { class: "hand" }, make("legend", {}, "By hand"),
-        make("p", {}, "Change the graph on the right at the chosen node. The model runs in this page, on the weights " +
-          "that the library trained, and the errors above follow at once."),
-        make("div", { class: "row" },
+        make("p", {}, "Change the metamer at the chosen node: the model runs again in this page, and the errors " +
+          "above follow."),
+        make("div", { class: "row" }, field("Edge to node", el.other), el.flipEdge,
           field("Feature", el.feature), field("Value", el.value),
-          button("Flip the feature", "flip-feature", () => this.flipFeature())),
-        make("div", { class: "row" }, field("Edge to node", el.other), el.flipEdge));
+          button("Flip the feature", "flip-feature", () => this.flipFeature())));
       el.hand = hand;
       el.start = button("Begin with the reference", "reference", () => { this.pause(); this.go(-1); });
       const panel = (title, ...inner) => make("figure", {}, make("figcaption", {}, title), ...inner);
@@ -197,6 +197,7 @@
           button("Reset", "reset", () => { this.pause(); this.go(this.search.frames.length - 1); }),
           button("Copy link", "copy", () => this.copy()), el.said, el.link),
         el.numbers,
+        hand,
         make("div", { class: "pair" }, panel("Reference", el.graphs[0]), panel("Metamer", el.graphs[1])),
         el.legend = make("p", { class: "legend" }),
         panel("", el.bars),
@@ -205,7 +206,6 @@
         make("p", { class: "legend" }, "One row for each node, one column for each feature: blue above zero, red " +
           "below, deeper where larger; the chosen node is framed."),
         make("details", {}, el.summary = make("summary", {}), el.table),
-        hand,
       );
       el.barsCaption = el.bars.parentElement.firstChild;
     }
@@ -412,7 +412,7 @@
       const changes = this.flipped.size + this.values.size;
       const step = state.frame < 0 ? "the reference" : now.frame.name || `step ${now.frame.step}`;
       items.push(["Shown", step + (changes ? ` and ${changes} change${changes > 1 ? "s" : ""} by hand` : "")]);
-      if (search.status) items.push(["Search", `${search.status}, ${search.steps} steps`]);
+      if (search.status) items.push(["Search", (ENDS[search.status] || `${search.status} after`) + ` ${search.steps} steps`]);
       if (after) {
         model.layers.forEach((layer, k) => {
           items.push([`Relative error, ${layer.name}${layer.name === state.layer ? " (matched)" : ""}`,
@@ -494,7 +494,7 @@
       el.barsCaption.textContent = `Activations of ${name} at ${state.layer}: reference outlined, metamer filled`;
       const { one, other, units } = found;
       const high = Math.max(0, ...one, ...other), low = Math.min(0, ...one, ...other), span = high - low || 1;
-      const width = 640, height = 150, step = width / one.length, y = (value) => 8 + ((high - value) / span) * height;
+      const width = Math.max(300, Math.min(640, el.bars.parentElement.clientWidth || 640)), height = 150, step = width / one.length, y = (value) => 8 + ((high - value) / span) * height;
       const svg = draw("svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", "aria-label":
         `${one.length} units. ` + one.slice(0, 16).map((value, i) =>
           `${units ? units[i] : i}: ${shown(value)} and ${shown(other[i])}`).join("; ") });
@@ -505,7 +505,8 @@
           height: Math.max(0.5, Math.abs(y(v) - y(0))), class: k ? "bar metamer" : "bar reference" },
         draw("title", {}, `${units ? units[i] : `unit ${i}`}: ${v}`))));
         if (one.length <= 32) {
-          svg.append(draw("text", { x: (i + 0.5) * step, y: height + 26, class: "unit" }, String(units ? units[i] : i)));
+          svg.append(draw("text", { x: (i + 0.5) * step, y: height + 26, class: "unit" },
+            String(units ? units[i].replace("unit ", "") : i)));
         }
       });
       el.bars.replaceChildren(svg);
@@ -531,7 +532,7 @@
         });
         pen.strokeStyle = "#111";
         pen.lineWidth = 2;
-        pen.strokeRect(1, state.node * ky + 1, canvas.width - 2, ky - 2);
+        pen.strokeRect(1, state.node * ky - 1, canvas.width - 2, ky + 2);
       });
       el.canvases[0].closest(".pair").classList.toggle("wide", cols > 80);
       const found = example.features.map((name, f) => [name, this.x.v[state.node * cols + f], now.x.v[state.node * cols + f]])
