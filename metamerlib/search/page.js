@@ -177,7 +177,9 @@
       el.value = make("input", { type: "number", step: "any", name: "value", onchange: () => this.setFeature() });
       el.other = select("other", () => this.showEdge());
       el.flipEdge = button("Flip the edge", "flip-edge", () => this.flipEdge());
-      el.link = make("input", { type: "text", readonly: "", name: "link", "aria-label": "Link to this view", hidden: "" });
+      el.link = make("input", {
+        type: "text", readonly: "", name: "link", "aria-label": "Link to this view", hidden: "",
+      });
       el.said = make("span", { role: "status", class: "said" });
       el.play = button("Let the solver finish", "finish", () => (this.timer ? this.pause() : this.finish()));
       const hand = make("fieldset", { class: "hand" }, make("legend", {}, "By hand"),
@@ -412,7 +414,7 @@
       const changes = this.flipped.size + this.values.size;
       const step = state.frame < 0 ? "the reference" : now.frame.name || `step ${now.frame.step}`;
       items.push(["Shown", step + (changes ? ` and ${changes} change${changes > 1 ? "s" : ""} by hand` : "")]);
-      if (search.status) items.push(["Search", (ENDS[search.status] || `${search.status} after`) + ` ${search.steps} steps`]);
+      if (search.status) items.push(["Search", `${ENDS[search.status] || search.status} ${search.steps} steps`]);
       if (after) {
         model.layers.forEach((layer, k) => {
           items.push([`Relative error, ${layer.name}${layer.name === state.layer ? " (matched)" : ""}`,
@@ -448,14 +450,16 @@
         const at = (i) => [6 + 88 * side.layout[i][0], 6 + 70 * side.layout[i][1]];
         for (const [a, b] of side.edges) {
           const [x1, y1] = at(a), [x2, y2] = at(b);
-          svg.append(draw("line", { x1, y1, x2, y2, class: side.other.has(key(a, b)) ? "edge" : k ? "edge new" : "edge lost" }));
+          const kind = side.other.has(key(a, b)) ? "edge" : k ? "edge new" : "edge lost";
+          svg.append(draw("line", { x1, y1, x2, y2, class: kind }));
         }
         example.nodes.forEach((name, i) => {
           const [cx, cy] = at(i);
           const label = side.outputs && example.classes ? largest(side.outputs[side.outputs.length - 1], i)
             : example.y ? example.y[i] : 0;
           const title = draw("title", {}, name + (example.classes ? `, ${example.classes[label] || ""}` : ""));
-          svg.append(draw("g", { class: i === state.node ? "node chosen" : "node", onclick: () => this.point(i) }, title,
+          const kind = i === state.node ? "node chosen" : "node";
+          svg.append(draw("g", { class: kind, onclick: () => this.point(i) }, title,
             draw("circle", { cx, cy, r: example.nodes.length > 40 ? 2.1 : 2.7, fill: TINTS[label % TINTS.length] }),
             draw("text", { x: cx, y: cy + 0.9 }, example.marks ? example.marks[i] : String(i))));
         });
@@ -477,7 +481,10 @@
       const at = search.rows.indexOf(state.node);
       const stored = search.pooled ? 0 : at;
       if (stored < 0 || !now.frame.activation) return null;
-      const row = (packed) => { const h = unpack(packed); return Array.from(h.v.slice(stored * h.cols, (stored + 1) * h.cols)); };
+      const row = (packed) => {
+        const h = unpack(packed);
+        return Array.from(h.v.slice(stored * h.cols, (stored + 1) * h.cols));
+      };
       return { one: row(search.target), other: row(now.frame.activation), units: search.units };
     }
 
@@ -494,7 +501,8 @@
       el.barsCaption.textContent = `Activations of ${name} at ${state.layer}: reference outlined, metamer filled`;
       const { one, other, units } = found;
       const high = Math.max(0, ...one, ...other), low = Math.min(0, ...one, ...other), span = high - low || 1;
-      const width = Math.max(300, Math.min(640, el.bars.parentElement.clientWidth || 640)), height = 150, step = width / one.length, y = (value) => 8 + ((high - value) / span) * height;
+      const width = Math.max(300, Math.min(640, el.bars.parentElement.clientWidth || 640)), height = 150;
+      const step = width / one.length, y = (value) => 8 + ((high - value) / span) * height;
       const svg = draw("svg", { viewBox: `0 0 ${width} ${height + 34}`, role: "img", "aria-label":
         `${one.length} units. ` + one.slice(0, 16).map((value, i) =>
           `${units ? units[i] : i}: ${shown(value)} and ${shown(other[i])}`).join("; ") });
@@ -504,7 +512,7 @@
           x: i * step + step * (k ? 0.5 : 0.14), width: step * 0.34, y: Math.min(y(v), y(0)),
           height: Math.max(0.5, Math.abs(y(v) - y(0))), class: k ? "bar metamer" : "bar reference" },
         draw("title", {}, `${units ? units[i] : `unit ${i}`}: ${v}`))));
-        if (one.length <= 32) {
+        if (step >= 17) {
           svg.append(draw("text", { x: (i + 0.5) * step, y: height + 26, class: "unit" },
             String(units ? units[i].replace("unit ", "") : i)));
         }
@@ -535,7 +543,8 @@
         pen.strokeRect(1, state.node * ky - 1, canvas.width - 2, ky + 2);
       });
       el.canvases[0].closest(".pair").classList.toggle("wide", cols > 80);
-      const found = example.features.map((name, f) => [name, this.x.v[state.node * cols + f], now.x.v[state.node * cols + f]])
+      const first = state.node * cols;
+      const found = example.features.map((name, f) => [name, this.x.v[first + f], now.x.v[first + f]])
         .filter(([, a, b]) => a !== 0 || b !== 0).sort((a, b) => Math.abs(b[2] - b[1]) - Math.abs(a[2] - a[1]));
       const head = ["Feature", "Reference", "Metamer"].map((text) => make("th", { scope: "col" }, text));
       el.summary.textContent = `Features of ${example.nodes[state.node]} as a table, the most changed first`;
