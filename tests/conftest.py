@@ -15,3 +15,11 @@ def graph():
     from tests.helpers.metamers import features
 
     return with_features(load_graph("karate").clone(), features(100))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, started once for each test process."""
+    from tests.helpers.browser import launched
+
+    yield from launched()

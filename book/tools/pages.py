@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from own import OwnRun
 
 BANNER = "Quick profile, embedded data, computed on this machine. Numbers differ from the published ones."
+WIDGET = [ROOT / "metamerlib" / "search" / name for name in ("page.js", "page.css")]  # the explorer's own files
 LEFT_OUT = shutil.ignore_patterns("tools", "__pycache__", ".*")
 
 
@@ -68,6 +69,8 @@ def stage(book: Book) -> None:
     """Copy pages, notebooks, public files and configuration into a fresh tree."""
     shutil.rmtree(book.tree, ignore_errors=True)
     shutil.copytree(ROOT / "book", book.tree / "book", ignore=LEFT_OUT)
+    for path in WIDGET:
+        shutil.copy(path, book.tree / "book" / "_static" / f"metamers{path.suffix}")
     shutil.copy(ROOT / "CITATION.cff", book.tree)
     (book.tree / "notebooks").mkdir()
     for path in sorted(book.notebooks.glob("*.ipynb")):

@@ -4,8 +4,8 @@ Nouns: ``Metamer`` (the result), ``Request`` (what the caller asked), ``Target``
 generator of positions).
 Order of data: ``find`` checks a request and asks ``spaces`` for the kind that may vary; a space is a folder
 (``features``, ``bits``, ``edges``) with ``problem`` (objective and gradient), ``starts``, ``limits``, solvers and
-``search``, which puts them together; ``loop`` and ``discrete_loop`` keep the best iterate and the status for all;
-``replaceable`` climbs a ladder of searches.
+``search``, which puts them together; ``loop`` and ``discrete_loop`` keep the best iterate and the status for all.
+``replaceable`` climbs a ladder of searches; ``page`` (with its style and script) and ``picture`` show a result.
 A solver is a file in its space and one line in the ``SOLVERS`` of its ``search``.
 Imports ``probing`` and what lies left of it; knows no metric, manifold or file of results.
 """

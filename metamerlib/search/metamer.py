@@ -8,6 +8,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from metamerlib.plain import as_count, as_path, shown
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
+from metamerlib.search.page import page_of, shown_share, varied
 from metamerlib.writing import write_atomic
 
 STATUSES = ("converged", "stalled", "max_steps", "non_finite", "exact")
@@ -31,7 +33,7 @@ UNMOVED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Metamer:
     r"""A graph that the model cannot tell from the reference at one layer, as far as the loss says.
 
@@ -75,17 +77,47 @@ class Metamer:
     history: pd.DataFrame
     settings: dict[str, Any]
 
+    def __repr__(self) -> str:
+        error = f"{shown_share(self.relative_error)}, {self.steps} step{'' if self.steps == 1 else 's'}"
+        return f"Metamer({varied(self)}, layer {self.layer!r}, {self.status}, relative error {error})"
+
+    def to_html(self, path: str | os.PathLike[str], node: int | None = None) -> None:
+        """Write a page that shows the metamer beside its reference: one file that opens from disk, without a network.
+
+        Features, edges and activations of the nodes within two hops of one node are shown (60 at most), and the 60
+        features that differ most there; the file stays below 2 MB however large the graph is.
+
+        Args:
+            path: File name, such as ``"metamer.html"``; its folder must exist.
+            node: The node in the middle; None takes the matched node that changed most.
+
+        Raises:
+            FileNotFoundError: If the folder does not exist.
+            ValueError: If the path is a folder, or there is no such node.
+        """
+        path = _file_to_write(path, "metamer.html")
+        write_atomic(path, page_of(self, node).encode())
+
+    def plot(self, node: int | None = None) -> Any:
+        """Draw the metamer beside its reference, and the descent of the search, as a figure of matplotlib.
+
+        Args:
+            node: The node in the middle, as for :meth:`to_html`.
+
+        Returns:
+            The figure, which a notebook shows where it is the last value of a cell.
+        """
+        from metamerlib.search.picture import picture_of
+
+        return picture_of(self, node)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the metamer to a file that holds tensors and text only, no code.
 
         Args:
             path: File name; its folder must exist. The file appears whole or not at all.
         """
-        path = as_path("path", path)
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder; give the name of a file in it, such as {path / 'metamer.pt'}")
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
+        path = _file_to_write(path, "metamer.pt")
         reference, reference_text = _split(self.reference)
         content: dict[str, Any] = {"reference": reference, "reference_text": reference_text}
         for name in ("graph", "start"):
@@ -195,6 +227,16 @@ def assemble(
         history=outcome.history,
         settings=outcome.settings,
     )
+
+
+def _file_to_write(path: str | os.PathLike[str], example: str) -> Path:
+    """Return the path of a file whose folder is there."""
+    path = as_path("path", path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file in it, such as {path / example}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
+    return path
 
 
 def check_target_of(metamer: Metamer, activation: Tensor) -> None:

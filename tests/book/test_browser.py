@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,17 +14,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOKS = {"published": ROOT / "_build" / "html", "quick": ROOT / "_build" / "quick" / "html"}
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    # No host is found, so that a page that asks for one fails as it would without a network.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 READY = """async () => {
   for (const image of document.images) image.loading = 'eager';
   if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
@@ -57,18 +45,6 @@ Problems = defaultdict[str, set[str]]
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         pass
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip(f"there is no browser here: none of {', '.join(NAMES)} (make test installs one where it can)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=sorted(BOOKS))
