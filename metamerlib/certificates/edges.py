@@ -63,8 +63,8 @@ def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False, classe
         places = places - counts if fresh else places
         return sum(log2_binomial(float(places[at]), float(counts[at])) for at in map(tuple, counts.nonzero().tolist()))
     if not degrees:
-        places = num_nodes * (num_nodes - 1) // 2 - (size if fresh else 0)
-        return log2_binomial(places, size) if places >= size else 0.0
+        slots = num_nodes * (num_nodes - 1) // 2 - (size if fresh else 0)
+        return log2_binomial(slots, size) if slots >= size else 0.0
     degree = torch.bincount(pairs.reshape(-1), minlength=num_nodes).double()
     spread = float((degree * (degree - 1)).sum()) / (4 * max(size, 1))
     matchings = math.lgamma(2 * size + 1) - math.lgamma(size + 1) - size * math.log(2)

@@ -140,7 +140,8 @@ def packed_model(conv: str, model: GNN) -> dict[str, Any]:
     """Pack the weights of a model, layer by layer, as ``page.js`` reads them."""
     layers = []
     for k, layer in enumerate(model.layers):
-        weights = {name: value.detach().numpy() for name, value in layer.conv.named_parameters()}
+        inner: Any = layer.conv
+        weights = {name: value.detach().numpy() for name, value in inner.named_parameters()}
         names = {
             "gcn": {"weight": "lin.weight", "bias": "bias"},
             "sage": {"weight": "lin_l.weight", "bias": "lin_l.bias", "root": "lin_r.weight"},
@@ -148,7 +149,7 @@ def packed_model(conv: str, model: GNN) -> dict[str, Any]:
         }[conv]
         last = k == len(model.layers) - 1
         row: dict[str, Any] = {"name": "logits" if last else f"layer {k + 1}", "kind": conv}
-        row |= {"act": "none" if last else "elu"} | ({"eps": float(layer.conv.eps)} if conv == "gin" else {})
+        row |= {"act": "none" if last else "elu"} | ({"eps": float(inner.eps)} if conv == "gin" else {})
         layers.append(row | {name: packed(weights[own]) for name, own in names.items()})
     return {"id": conv, "title": CONVOLUTIONS[conv], "layers": layers}
 
