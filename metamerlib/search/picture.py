@@ -62,7 +62,7 @@ def _draw_edges(axes: Axes, view: dict[str, Any], edges: list[Any], others: list
         own = (u, v) not in known
         alone += own
         axes.plot(*places[[u, v]].T, color=colour if own else KEPT, linewidth=1.6 if own else 0.8, zorder=1)
-    axes.scatter(*places.T, s=25, color="#333333", zorder=2)
+    axes.scatter(places[:, 0], places[:, 1], s=25, color="#333333", zorder=2)
     axes.set_title(f"{title}\n{alone} of {len(edges)} edges are its own", fontsize=10)
     axes.set_axis_off()
 
