@@ -8,7 +8,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 JOBS ?= 2
 NOTEBOOK ?=
-SHARDS ?= $(JOBS)
+SHARDS ?=
 ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -25,11 +25,14 @@ export GOMP_SPINCOUNT := 0
 help:
 	@echo 'make book                    set up, compute every notebook live on small embedded graphs, build _build/quick/html'
 	@echo 'make site                    build the published book from the saved notebooks, computing nothing: _build/html'
-	@echo 'make run NOTEBOOK=name ARGS="-p graphs karate"'
-	@echo '                             run one notebook with parameters of your own; kept, with its page, in _build/runs'
-	@echo 'make full NOTEBOOK=name      compute what is missing on the real graphs and add it to results/'
-	@echo 'make sweep NOTEBOOK=name SHARDS=8'
-	@echo '                             the same, its points shared out over JOBS processes (Snakefile: over a cluster)'
+	@echo 'make run NOTEBOOK=01_first_metamer ARGS="-p graphs karate -p seeds 0"'
+	@echo '                             run one notebook with parameters of your own; tables, figures and page go to a'
+	@echo '                             folder of their own in _build/runs, named by the parameters'
+	@echo 'make sweep NOTEBOOK=name SHARDS=8 ARGS="..."'
+	@echo '                             the same on the real graphs, its points shared out over JOBS processes'
+	@echo '                             (Snakefile: over a cluster)'
+	@echo 'make full NOTEBOOK=name      compute what results/ does not hold yet of the published points; with SHARDS=8'
+	@echo '                             shared out, with ARGS a run of your own on the real graphs'
 	@echo 'make publish NOTEBOOK=name   rerun a notebook on results/ and save it in place, outputs and all'
 	@echo 'make test                    lint, types, both books, saved notebooks, unit tests'
 	@echo 'make clean                   remove _build/ (make distclean: the virtual environment too)'
@@ -61,11 +64,11 @@ site: $(INSTALLED)
 run: $(INSTALLED)
 	@$(BUILD) run "$(NOTEBOOK)" $(ARGS)
 
-full: $(INSTALLED)
-	@$(BUILD) full "$(NOTEBOOK)" $(ARGS)
+full: $(if $(SHARDS),snakemake,$(INSTALLED))
+	@$(if $(SHARDS),$(BUILD) sweep "$(NOTEBOOK)" "$(SHARDS)" "$(JOBS)" $(or $(ARGS),published),$(BUILD) full "$(NOTEBOOK)" $(ARGS))
 
 sweep: snakemake
-	@$(BUILD) sweep "$(NOTEBOOK)" "$(SHARDS)" "$(JOBS)" $(ARGS)
+	@$(BUILD) sweep "$(NOTEBOOK)" "$(or $(SHARDS),$(JOBS))" "$(JOBS)" $(ARGS)
 
 snakemake: $(INSTALLED)
 	@$(PY) -c 'import snakemake' 2>/dev/null || { echo 'Installing Snakemake: under a minute'; \

@@ -5,49 +5,60 @@
 #   snakemake -j 40 --executor slurm --default-resources slurm_account=... slurm_partition=... \
 #     --config notebook=02_feature_metamers shards=40              on a cluster, from a folder that all nodes share
 #
-# The last needs `pip install snakemake-executor-plugin-slurm`. `args="-p seeds 0,1"` passes parameters on.
+# The last needs `pip install snakemake-executor-plugin-slurm`. `args="-p seeds 0,1"` passes parameters on; a sweep
+# keeps everything in a folder of its own below _build/runs. `args=published` computes what results/ lacks instead.
 #
 # A shard computes the points whose key is i mod n, each into a file of its own, and merges nothing. Points decide
 # what is still to do, so a run that was killed goes on where it was: Snakemake only orders and distributes.
+import shlex
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir, "book", "tools")))
+import project
+import sweeping
 
 NOTEBOOK = config.get("notebook", "")
 SHARDS = int(config.get("shards", 2))
 ARGS = str(config.get("args", ""))
-BUILD = f"{sys.executable} book/tools/build.py"
+BUILD = f"{sys.executable} {workflow.basedir}/book/tools/build.py"
 
-if not Path("notebooks", f"{NOTEBOOK}.ipynb").is_file():
-    known = " ".join(sorted(path.stem for path in Path("notebooks").glob("*.ipynb")))
-    raise WorkflowError(f"no notebook is called {NOTEBOOK!r}; give --config notebook= one of {known}")
+try:
+    project.find_notebook(NOTEBOOK)
+    MARKS = project.relative(sweeping.where(NOTEBOOK, shlex.split(ARGS))[1])
+except project.BuildError as error:
+    raise WorkflowError(str(error).replace("NOTEBOOK=", "--config notebook=")) from None
+RENDER = f"full {NOTEBOOK}" if ARGS == sweeping.PUBLISHED else f"run {NOTEBOOK} -p profile full {ARGS}"
 
 
 # First, so that it is what is made. It has no output, and takes the marks of the shards away: what is left to do
 # is for the points to say.
 rule notebook:
     input:
-        expand("_build/sweep/{notebook}/{i}-of-{n}.done", notebook=NOTEBOOK, i=range(SHARDS), n=SHARDS),
+        expand("{marks}/{i}-of-{n}.done", marks=MARKS, i=range(SHARDS), n=SHARDS),
+    params:
+        render=RENDER,
     threads: 1
     resources:
         mem_mb=8000,
         runtime=120,
     shell:
-        "{BUILD} run {NOTEBOOK} -p profile full -p store results {ARGS} && rm {input}"
+        "{BUILD} {params.render} && rm {input}"
 
 
 rule shard:
     input:
-        "notebooks/{notebook}.ipynb",
+        f"notebooks/{NOTEBOOK}.ipynb",
         sorted(str(path) for path in Path("metamerlib").rglob("*.py")),
     output:
-        touch("_build/sweep/{notebook}/{i}-of-{n}.done"),
+        touch(MARKS + "/{i}-of-{n}.done"),
     params:
         args=ARGS,
     log:
-        "_build/sweep/{notebook}/{i}-of-{n}.ipynb",
+        MARKS + "/{i}-of-{n}.ipynb",
     threads: 1
     resources:
         mem_mb=8000,
         runtime=24 * 60,
     shell:
-        "{BUILD} shard {wildcards.notebook} {wildcards.i}/{wildcards.n} {params.args}"
+        "{BUILD} shard {NOTEBOOK} {wildcards.i}/{wildcards.n} {params.args}"

@@ -11,6 +11,7 @@ from .exact import nullspace_metamer as nullspace_metamer
 from .exact import switch_metamer as switch_metamer
 from .graphs import available_graphs as available_graphs
 from .graphs import csbm as csbm
+from .graphs import graph_from_csv as graph_from_csv
 from .graphs import load_graph as load_graph
 from .graphs import load_graphs as load_graphs
 from .graphs import split_graphs as split_graphs

@@ -1,4 +1,4 @@
-"""End every notebook page with the command that reruns it and the words that cite it."""
+"""End every notebook page with the command that reruns it and the words that cite it, a run of one's own without."""
 
 from html import escape
 from pathlib import Path
@@ -24,8 +24,21 @@ On the real graphs: <code>make full NOTEBOOK={stem}</code>.</p>
 """
 
 
+OWN = """
+<section class="page-end" id="rerun">
+<h2>Run it again<a class="headerlink" href="#rerun" title="Link to this heading">#</a></h2>
+<p><code>{command}</code></p>
+<p>This page holds a run on parameters of your own. It is no part of the published book, and its numbers are not the
+published ones.</p>
+</section>
+"""
+
+
 def _append(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     if not pagename.startswith("notebooks/") or "body" not in context:
+        return
+    if app.config.own_run:
+        context["body"] += OWN.format(command=escape(app.config.own_run))
         return
     citation = yaml.safe_load((Path(app.srcdir) / "CITATION.cff").read_text("utf8"))
     title = app.env.titles[pagename].astext()
@@ -40,5 +53,6 @@ def _append(app: Sphinx, pagename: str, templatename: str, context: dict[str, An
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_config_value("own_run", "", "html")
     app.connect("html-page-context", _append)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

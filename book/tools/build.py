@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from project import (
     BUILD,
@@ -24,18 +26,25 @@ from project import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from own import OwnRun
+
 QUICK = BUILD / "quick"
 EXECUTED = QUICK / "notebooks"
 ROOMS = QUICK / "rooms"
 
 
 def make_room(name: str) -> Path:
-    """Make an empty project for one notebook: no results, no cached models, only itself."""
+    """Make an empty project for one notebook: no results, no cached models, only itself without published sentences."""
+    import nbformat
+    from own import without_published
+
     room = ROOMS / name
     shutil.rmtree(room, ignore_errors=True)
     (room / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "_toc.yml", room)
-    shutil.copy(NOTEBOOKS / f"{name}.ipynb", room / "notebooks")
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    nbformat.write(without_published(notebook), room / "notebooks" / f"{name}.ipynb")
     return room
 
 
@@ -57,7 +66,9 @@ def compute_quick(fresh: bool, jobs: int) -> None:
         return
     say(f"Computing {len(todo)} of {len(names)} notebooks live: at most 25 seconds each, {jobs} at a time")
     write_json(stamp, {name: done[name] for name in names if name in done and name not in todo})
-    runs = execute_all(todo, EXECUTED, {"profile": "quick"}, {name: make_room(name) for name in todo}, jobs)
+    rooms = {name: make_room(name) for name in todo}
+    sources = {name: room / "notebooks" / f"{name}.ipynb" for name, room in rooms.items()}
+    runs = execute_all(sources, EXECUTED, {"profile": "quick"}, rooms, jobs)
     good = {run.name: current[run.name] for run in runs if run.error is None}
     write_json(stamp, read_json(stamp) | good)
     raise_failures(runs, EXECUTED)
@@ -79,18 +90,29 @@ def site(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from pages import build_alone
-    from running import run_with_parameters
+    from own import own_run
 
-    output = run_with_parameters(options.notebook, options.words, "quick", BUILD / "runs", store="_build/runs/results")
-    say(f"Open {build_alone(output).as_uri()}")
+    _own(own_run(options.notebook, options.words, "quick"))
+
+
+def _own(run: OwnRun) -> None:
+    from pages import build_alone
+    from running import compute
+
+    start = time.perf_counter()
+    page = build_alone(compute(run), run)
+    say(f"Took {time.perf_counter() - start:.0f} s in all. Open {page.as_uri()}")
 
 
 def full(options: argparse.Namespace) -> None:
-    from running import run_with_parameters
+    from own import own_run
+    from running import full as full_notebook
 
-    say("Computing what results/ does not hold yet; it may be stopped at any time and goes on where it was")
-    run_with_parameters(options.notebook, options.words, "full", BUILD / "full", store="results")
+    if options.words:
+        say("With parameters of your own, this is a run of your own: results/ is left as it is")
+        _own(own_run(options.notebook, options.words, "full"))
+    else:
+        full_notebook(options.notebook)
 
 
 def shard(options: argparse.Namespace) -> None:
@@ -150,6 +172,10 @@ def main() -> int:
     except BuildError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept, and the same command goes on from there.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(130)  # at once: a kernel's thread may still wait
     return 0
 
 

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
+
+if TYPE_CHECKING:
+    from own import OwnRun
 
 BANNER = "Quick profile, embedded data, computed on this machine. Numbers differ from the published ones."
 LEFT_OUT = shutil.ignore_patterns("tools", "__pycache__", ".*")
@@ -20,7 +24,7 @@ LEFT_OUT = shutil.ignore_patterns("tools", "__pycache__", ".*")
 
 @dataclass(frozen=True)
 class Book:
-    """One of the two books: the folder it is made in, its finished pages, and its inputs."""
+    """One of the two books, or the page of one run: where it is made, its finished pages, its inputs, its command."""
 
     work: Path
     html: Path
@@ -28,6 +32,7 @@ class Book:
     public: tuple[Path, ...]
     banner: str
     only: str = ""
+    command: str = ""
 
     @property
     def tree(self) -> Path:
@@ -77,6 +82,7 @@ def stage(book: Book) -> None:
         shutil.copy(claims, public)
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     config["html"]["announcement"] = book.banner
+    config["sphinx"]["config"]["own_run"] = book.command
     (book.tree / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf8")
     (book.tree / "_toc.yml").write_text(yaml.safe_dump(_contents(book), sort_keys=False), "utf8")
 
@@ -128,10 +134,37 @@ def build(book: Book) -> None:
     say(f"Open {(book.html / 'index.html').as_uri()}")
 
 
-def build_alone(notebook: Path) -> Path:
-    """Build one run notebook as a book of a single page and return that page."""
+def build_alone(notebook: Path, run: OwnRun) -> Path:
+    """Build the notebook of a run of one's own as a book of a single page, with its figures; return that page."""
     name = notebook.stem
-    book = Book(notebook.parent / "page", notebook.with_suffix(""), notebook.parent, (), "", only=name)
+    work = run.folder / "build"
+    banner = f"A run of your own, {time.strftime('%Y-%m-%d')}: {escape(run.command)}. None of it is published."
+    book = Book(work, run.folder / "page", run.folder, (run.store / "public",), banner, only=name, command=run.command)
     stage(book)
+    _unlink_chapters(book.tree / "notebooks" / f"{name}.ipynb")
     _run_jupyter_book(book)
+    shutil.rmtree(work)
     return book.html / "notebooks" / f"{name}.html"
+
+
+def _unlink_chapters(path: Path) -> None:
+    """Name other pages of the book by their titles, since a page on its own cannot link to them."""
+    import nbformat
+
+    def title(found: re.Match[str]) -> str:
+        target = ROOT / (found[1].lstrip("/") if found[1].startswith("/") else f"notebooks/{found[1]}")
+        source = target.with_suffix(".md")
+        if source.is_file():
+            text = source.read_text("utf8")
+        else:
+            cells = nbformat.read(target.with_suffix(".ipynb"), as_version=4).cells
+            text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        heading = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
+        return f"the chapter *{heading[1] if heading else target.stem}*"
+
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\{doc\}`([^`<>]+)`", title, cell.source)
+            cell.source = re.sub(r"\{eq\}`[^`]+`", "the equation there", cell.source)
+    nbformat.write(notebook, path)

@@ -17,6 +17,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
+    # A backend that the terminal is set to would draw nothing in a kernel.
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     # PyTorch Geometric looks for notebook widgets, which the book does without.
     "PYTHONWARNINGS": "ignore:IProgress not found",
 }
@@ -31,7 +33,8 @@ def say(text: str) -> None:
 
 
 def relative(path: Path) -> str:
-    return os.path.relpath(path, ROOT)
+    """Return a path relative to the project where it lies inside."""
+    return os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
 
 
 def notebook_names() -> list[str]:

@@ -1,21 +1,28 @@
-"""Run notebooks with papermill: their parameters, their failures, and how a saved copy is cleaned."""
+"""Run notebooks with papermill: in kernels that end with us, their failures, and how a saved copy is cleaned."""
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
+import shutil
+import signal
 import tempfile
+import threading
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
+from own import MAY_FAIL, OwnRun, leave_out_failed, own_copy, prepare_store
 from project import BUILD, ENVIRONMENT, NOTEBOOKS, ROOT, BuildError, find_notebook, relative, say
+
+KERNELS: list[Any] = []
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,34 @@ def _kernel_manager(sockets: str) -> type:
             super().__init__(*args, **kwargs)
             self.transport = "ipc"
             self.ip = f"{sockets}/{uuid.uuid4().hex[:8]}"
+            KERNELS.append(self)
+
+        async def _async_interrupt_kernel(self) -> None:
+            # An idle kernel that is told to stop needs no interrupt, and would complain of one.
+            if not self.shutting_down:
+                await super()._async_interrupt_kernel()
+
+        interrupt_kernel = _async_interrupt_kernel
 
     return SocketKernelManager
+
+
+def _kill_kernels() -> None:
+    for manager in KERNELS:
+        pid = getattr(getattr(manager, "provisioner", None), "pid", None)
+        with suppress(OSError):
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def _sockets() -> Iterator[str]:
+    # In /tmp, since the path of a socket may have about 100 characters.
+    folder = tempfile.mkdtemp(prefix="kernel-", dir="/tmp")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _first_line(error: Any) -> str:
@@ -45,110 +78,114 @@ def _first_line(error: Any) -> str:
     return f"{error.ename}: {value[0] if value else ''}"
 
 
-def execute(source: Path, output: Path, parameters: dict[str, Any], cwd: Path, progress: bool = False) -> Run:
-    """Run `source` into `output` with working directory `cwd`; a failing run keeps its output."""
+def execute(source: Path, output: Path, parameters: dict[str, Any], cwd: Path, sockets: str | None = None) -> Run:
+    """Run `source` into `output` with working directory `cwd`; a failing run keeps its output, a stopped one none.
+
+    Cells tagged `raises-exception` may fail. Their errors stand in the output, and are no error of the run.
+    """
+    if sockets is None:
+        with _sockets() as own:
+            return execute(source, output, parameters, cwd, own)
+    os.environ.update(ENVIRONMENT)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix="run-", dir=sockets)) / output.name
+    ended: list[str | None] = []
+    start = time.perf_counter()
+    # In a thread, so that nbclient leaves Ctrl-C to us, and it ends the run at once.
+    thread = threading.Thread(
+        target=lambda: ended.append(_papermill(source, part, parameters, cwd, sockets)), daemon=True
+    )
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        _kill_kernels()
+        raise
+    if part.is_file():
+        whole = output.with_suffix(".part")
+        shutil.copyfile(part, whole)
+        whole.replace(output)
+    return Run(source.stem, time.perf_counter() - start, ended[0] if ended else "the run ended without a word")
+
+
+def _papermill(source: Path, output: Path, parameters: dict[str, Any], cwd: Path, sockets: str) -> str | None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    os.environ.update(ENVIRONMENT)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    error = None
-    # In /tmp, since the path of a socket may have about 100 characters.
-    with tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp", ignore_cleanup_errors=True) as sockets:
-        try:
-            papermill.execute_notebook(
-                source,
-                output,
-                parameters=parameters,
-                cwd=cwd,
-                progress_bar=False,
-                log_output=progress,
-                kernel_manager_class=_kernel_manager(sockets),
-            )
-        except PapermillExecutionError as failure:
-            error = f"cell {failure.cell_index} raised {_first_line(failure)}"
-        except Exception as failure:
-            error = f"the kernel failed: {type(failure).__name__}: {failure}"
-    return Run(source.stem, time.perf_counter() - start, error)
+    try:
+        papermill.execute_notebook(
+            source,
+            output,
+            parameters=parameters,
+            cwd=cwd,
+            progress_bar=False,
+            kernel_manager_class=_kernel_manager(sockets),
+        )
+    except PapermillExecutionError as failure:
+        return _unexpected(output) if output.is_file() else f"cell {failure.cell_index} raised {_first_line(failure)}"
+    except Exception as failure:
+        return f"the kernel failed: {type(failure).__name__}: {failure}"
+    return None
 
 
-def _quiet() -> None:
+def _unexpected(path: Path) -> str | None:
+    """Say how the first cell failed that may not; where none did, take papermill's marks of an error away."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [
+        cell for cell in notebook.cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])
+    ]
+    for place, cell in enumerate(notebook.cells):
+        errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
+        if errors and MAY_FAIL not in cell.metadata.get("tags", []):
+            return f"cell {place} raised {_first_line(errors[0])}"
+    nbformat.write(notebook, path)
+    return None
+
+
+def _worker() -> None:
+    # Ctrl-C reaches every process of the terminal; the first one alone answers it, and ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
 
 
 def execute_all(
-    names: list[str], folder: Path, parameters: dict[str, Any], rooms: dict[str, Path], jobs: int
+    sources: dict[str, Path], folder: Path, parameters: dict[str, Any], rooms: dict[str, Path], jobs: int
 ) -> list[Run]:
     """Run notebooks in at most `jobs` processes, saying how each one went as soon as it is known."""
     runs = []
-    context = get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(names)), mp_context=context, initializer=_quiet) as pool:
-        futures = [
-            pool.submit(execute, NOTEBOOKS / f"{name}.ipynb", folder / f"{name}.ipynb", parameters, rooms[name])
-            for name in names
-        ]
-        for done in as_completed(futures):
-            run = done.result()
-            say(f"  {run.name}: {'FAILED' if run.error else 'done'} after {run.seconds:.0f} s")
-            runs.append(run)
+    with _sockets() as sockets:
+        pool = ProcessPoolExecutor(min(jobs, len(sources)), mp_context=get_context("spawn"), initializer=_worker)
+        try:
+            futures = [
+                pool.submit(execute, source, folder / f"{name}.ipynb", parameters, rooms[name], sockets)
+                for name, source in sources.items()
+            ]
+            for done in as_completed(futures):
+                run = done.result()
+                say(f"  {run.name}: {'FAILED' if run.error else 'done'} after {run.seconds:.0f} s")
+                runs.append(run)
+        except BaseException:
+            for process in active_children():
+                process.kill()  # its kernel sees that and ends
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
     return runs
 
 
 def raise_failures(runs: list[Run], folder: Path) -> None:
-    """Raise one error that names every failed notebook, its cell, and where its output was kept."""
+    """Raise one error that names where the output of every failed notebook is kept, its cell, and last the reason."""
     failed = [run for run in sorted(runs, key=lambda run: run.name) if run.error]
     if failed:
         lines = [
-            f"{run.name}: {run.error}\n    kept with its output: {relative(folder / f'{run.name}.ipynb')}"
+            f"kept with its output: {relative(folder / f'{run.name}.ipynb')}\n  {run.name}: {run.error}"
             for run in failed
         ]
         raise BuildError(f"{len(failed)} of {len(runs)} notebooks failed\n  " + "\n  ".join(lines))
-
-
-def declared_parameters(path: Path) -> dict[str, Any]:
-    """Return the parameters of a notebook with their default values."""
-    import papermill
-
-    declared = papermill.inspect_notebook(path)
-    return {name: ast.literal_eval(info["default"]) for name, info in declared.items()}
-
-
-def _typed(name: str, text: str, default: Any) -> Any:
-    if isinstance(default, str):
-        return text
-    if isinstance(default, bool):
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if text.lower() not in words:
-            raise BuildError(f"{name} is true or false, got {text!r}")
-        return words[text.lower()]
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    expected = (int, float) if isinstance(default, float) else (type(default),)
-    if default is not None and not isinstance(value, expected):
-        raise BuildError(f"{name} is of type {type(default).__name__} (default {default!r}), got {text!r}")
-    return value
-
-
-def parse_parameters(path: Path, words: list[str]) -> dict[str, Any]:
-    """Turn `-p name value` triples into values of the declared types; unknown names are an error."""
-    known = declared_parameters(path)
-    values = {}
-    rest = list(words)
-    while rest:
-        flag, *pair = rest[:3]
-        if flag not in ("-p", "--parameters") or len(pair) < 2:
-            raise BuildError(f'parameters are given as ARGS="-p name value -p name value", got {" ".join(words)!r}')
-        name, text = pair
-        if name not in known:
-            listing = "\n  ".join(f"{key} = {value!r}" for key, value in known.items())
-            raise BuildError(f"{path.stem} has no parameter {name!r}; it has\n  {listing}")
-        values[name] = _typed(name, text, known[name])
-        rest = rest[3:]
-    return values
 
 
 def _cleaned(path: Path) -> Any:
@@ -188,23 +225,37 @@ def publish(name: str) -> None:
     say(f"Saved {relative(path)} ({run.seconds:.0f} s)")
 
 
-def run_with_parameters(name: str, words: list[str], profile: str, folder: Path, store: str) -> Path:
-    """Run a notebook from the repository root with the parameters given; return the run copy.
-
-    Args:
-        name: of the notebook.
-        words: `-p name value` triples; they win over `profile` and `store`.
-        profile: of the run.
-        folder: of the run copy.
-        store: folder of the tables, for a run that computes.
-    """
+def full(name: str) -> None:
+    """Compute on the real graphs what results/ does not hold yet, and draw the published figures again."""
     path = find_notebook(name)
-    parameters = {"profile": profile} | parse_parameters(path, words)
-    if parameters["profile"] != "published":
-        parameters = {"store": store} | parameters
-    output = folder / path.name
-    say(f"Running {path.stem} with " + ", ".join(f"{key}={value!r}" for key, value in parameters.items()))
-    run = execute(path, output, parameters, ROOT, progress=True)
+    output = BUILD / "full" / path.name
+    say(f"Computing what results/ does not hold yet of {path.stem}; stop it at any time, it goes on where it was")
+    run = execute(path, output, {"profile": "full", "store": "results"}, ROOT)
     raise_failures([run], output.parent)
-    say(f"Done after {run.seconds:.0f} s: {relative(output)}")
+    say(f"Done after {run.seconds:.0f} s: results/{path.stem}*.parquet; `make publish NOTEBOOK={path.stem}` saves it")
+
+
+def compute(run: OwnRun) -> Path:
+    """Run a notebook from the repository root on parameters of one's own; return the run copy.
+
+    Parts that do not apply are left out of it with a sentence.
+    """
+    import nbformat
+
+    given = ", ".join(f"{key}={value!r}" for key, value in run.parameters.items())
+    say(f"Running {run.notebook.stem} with {given}")
+    prepare_store(run)
+    output = run.folder / run.notebook.name
+    with _sockets() as sockets:
+        source = Path(sockets) / run.notebook.name
+        nbformat.write(own_copy(nbformat.read(run.notebook, as_version=4)), source)
+        done = execute(source, output, run.parameters, ROOT, sockets)
+    raise_failures([done], output.parent)
+    notebook = nbformat.read(output, as_version=4)
+    for reason in leave_out_failed(notebook):
+        say(f"  left out: {reason}")
+    nbformat.write(notebook, output)
+    say(f"Done after {done.seconds:.0f} s")
+    say(f"Tables:  {relative(run.store)}")
+    say(f"Figures: {relative(run.store / 'public' / 'figures')}")
     return output

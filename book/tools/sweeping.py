@@ -12,16 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from own import own_run, without_published
 from project import BUILD, ROOT, BuildError, find_notebook, say
-from running import execute, parse_parameters, raise_failures
+from running import execute, raise_failures
 
 SWEEPS = BUILD / "sweep"
-PARAMETERS = {"profile": "full", "store": "results"}
+PUBLISHED = "published"
+QUIET = ("host", "progress", "reason", "rules")
 
 
 def computing_part(notebook: Any) -> Any:
     """Cut a notebook down to what computes points: code down to the last cell tagged `points`, without figures."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = [cell for cell in without_published(notebook).cells if cell.cell_type == "code"]
     places = [place for place, cell in enumerate(code) if "points" in cell.metadata.get("tags", [])]
     if not places:
         raise BuildError("no cell of this notebook is tagged `points`, so there is nothing to share out")
@@ -34,12 +36,25 @@ def _draws(cell: Any) -> bool:
     return "figure" in cell.metadata.get("mystnb", {})
 
 
+def where(name: str, words: list[str]) -> tuple[dict[str, Any], Path]:
+    """Return the parameters of a sweep and the folder of its marks.
+
+    Args:
+        name: Of the notebook.
+        words: `published` for the points of results/ themselves, else `-p name value` triples.
+    """
+    if words == [PUBLISHED]:
+        return {"profile": "full", "store": "results"}, SWEEPS / name
+    run = own_run(name, words, "full")
+    return run.parameters, run.folder / "shards"
+
+
 def compute_shard(name: str, words: list[str]) -> Path:
     """Compute the points of one shard into the store, unmerged; return the executed part of the notebook.
 
     Args:
         name: of the notebook.
-        words: the shard as `i/n`, then `-p name value` triples as for a full run.
+        words: the shard as `i/n`, then what `where` takes.
     """
     import nbformat
 
@@ -48,14 +63,14 @@ def compute_shard(name: str, words: list[str]) -> Path:
     numbers = re.fullmatch(r"(\d+)/(\d+)", shard)
     if numbers is None or int(numbers[1]) >= int(numbers[2]):
         raise BuildError(f"a shard is given as i/n with 0 <= i < n, got {shard!r}")
-    parameters = PARAMETERS | parse_parameters(path, rest)
+    parameters, folder = where(path.stem, rest)
     stem = "{}-of-{}".format(*numbers.groups())
-    output = SWEEPS / path.stem / f"{stem}.ipynb"
+    output = folder / f"{stem}.ipynb"
     os.environ["METAMERLIB_SHARD"] = shard
-    with tempfile.TemporaryDirectory() as folder:
-        part = Path(folder) / f"{stem}.ipynb"
+    with tempfile.TemporaryDirectory() as scratch:
+        part = Path(scratch) / f"{stem}.ipynb"
         nbformat.write(computing_part(nbformat.read(path, as_version=4)), part)
-        run = execute(part, output, parameters, ROOT, progress=True)
+        run = execute(part, output, parameters, ROOT)
     raise_failures([run], output.parent)
     say(f"{path.stem}: shard {shard} is done after {run.seconds:.0f} s")
     return output
@@ -66,15 +81,15 @@ def sweep(name: str, words: list[str]) -> None:
 
     Args:
         name: of the notebook.
-        words: number of shards, number of processes, then `-p name value` triples as for a full run.
+        words: number of shards, number of processes, then what `where` takes.
     """
     path = find_notebook(name)
     (count, jobs), rest = words[:2], words[2:]
     if not (count.isdigit() and jobs.isdigit() and int(count) and int(jobs)):
         raise BuildError(f"SHARDS and JOBS are whole numbers from 1, got {count!r} and {jobs!r}")
-    parse_parameters(path, rest)
+    where(path.stem, rest)
     settings = [f"notebook={path.stem}", f"shards={count}", f"args={shlex.join(rest)}"]
-    command = [sys.executable, "-m", "snakemake", "--cores", jobs, "--rerun-incomplete", "--quiet", "rules", "progress"]
+    command = [sys.executable, "-m", "snakemake", "--cores", jobs, "--rerun-incomplete", "--quiet", *QUIET]
     SWEEPS.mkdir(parents=True, exist_ok=True)
     # The system gives this lock back when a sweep is killed; Snakemake's own would have to be taken off by hand.
     with (SWEEPS / "lock").open("w") as lock:

@@ -20,6 +20,7 @@ from metamerlib.graphs.embedded import (
 )
 from metamerlib.graphs.files import FOLDER_VARIABLE, data_folder, feature_names, open_dataset
 from metamerlib.graphs.sampling import MASKS, stratified_masks
+from metamerlib.graphs.tabular import graph_from_folder
 from metamerlib.plain import as_flag, as_path, as_seed, as_text, made_by, shown
 
 
@@ -33,7 +34,8 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
 
     Args:
         name: one of `available_graphs()`, in any case; or `package.module:factory` for a graph of your own,
-            returned as `factory()` makes it, with num_classes where it has labels only.
+            returned as `factory()` makes it, with num_classes where it has labels only; or the path of a folder
+            with edges.csv and nodes.csv, see `graph_from_csv`.
         root: folder of the raw files in PyG's layout; default: METAMERLIB_DATA, else a per-user cache.
             PyG's processed/ is kept beside raw/ where that can be written.
         seed: the split: column `seed % 10` where ten are given, else a 60/20/20 split within each
@@ -63,6 +65,8 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
         graph = made_by("graph", name, "factory() -> torch_geometric.data.Data, without arguments")
         check_structure(graph)
         return _with_classes([graph])[0]
+    if Path(name).is_dir() and not _known(name):
+        return graph_from_folder(name, seed)
     entry = _find(name)
     if entry.level == "graph":
         raise ValueError(f"{entry.name!r} is a collection of {entry.graphs} graphs: use load_graphs")
@@ -140,14 +144,20 @@ def _with_classes(graphs: list[Data]) -> list[Data]:
     return graphs
 
 
-def _find(name: str) -> Entry:
-    def plain(text: str) -> str:
-        return text.lower().replace("_", "-")
+def _plain(text: str) -> str:
+    return text.lower().replace("_", "-")
 
-    entries = {plain(entry.name): entry for entry in (*EMBEDDED, *REAL_GRAPHS)}
-    if plain(name) in entries:
-        return entries[plain(name)]
-    nearest = difflib.get_close_matches(plain(name), entries, n=1, cutoff=0.5)
+
+def _known(name: str) -> Entry | None:
+    return {_plain(entry.name): entry for entry in (*EMBEDDED, *REAL_GRAPHS)}.get(_plain(name))
+
+
+def _find(name: str) -> Entry:
+    found = _known(name)
+    if found is not None:
+        return found
+    entries = {_plain(entry.name): entry for entry in (*EMBEDDED, *REAL_GRAPHS)}
+    nearest = difflib.get_close_matches(_plain(name), entries, n=1, cutoff=0.5)
     hint = f"Did you mean {entries[nearest[0]].name!r}? " if nearest else ""
     known = ", ".join(entry.name for entry in entries.values())
     raise ValueError(f"unknown graph {name!r}. {hint}Known graphs: {known}")

@@ -66,10 +66,9 @@ def transfer(
 
     Example:
         >>> import metamerlib as ml
-        >>> graph = ml.load_graph("karate")
-        >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
-        >>> metamer = ml.find_metamer(model, graph, layer=2, rtol=1e-8)
-        >>> ml.transfer(metamer, {"itself": model})["agreement"].item()
+        >>> graph = ml.load_graph("davis")
+        >>> model = ml.GNN(conv="gcn", in_channels=graph.num_features, hidden_channels=4, out_channels=2, num_layers=2)
+        >>> ml.transfer(ml.nullspace_metamer(model, graph), {"itself": model})["agreement"].item()
         1.0
     """
     named = _named(judges)
@@ -99,8 +98,8 @@ def transfer(
 def normalised_agreement(agreement: float, baseline: float) -> float:
     """Return (a - b) / (1 - b), or NaN where the baseline b leaves no room above it.
 
-    >>> normalised_agreement(0.9, 0.2)
-    0.875
+    >>> normalised_agreement(0.75, 0.5)
+    0.5
     """
     return (agreement - baseline) / (1 - baseline) if 1 - baseline >= SMALLEST_ROOM else NAN
 

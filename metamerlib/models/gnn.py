@@ -257,8 +257,7 @@ def build_model(
     """Build a classifier by name: of the nodes of a graph, or with pooling of graphs.
 
     Args:
-        architecture: A convolution of :class:`GNN`, or ``package.module:factory`` with
-            ``factory(graph) -> torch.nn.Module``.
+        architecture: A convolution of :class:`GNN`, or ``package.module:factory``; see :func:`model_and_layers`.
         graph: Gives the number of features F and of classes.
         hidden_channels: Width of the hidden layers of a :class:`GNN`.
         num_layers: Depth of a :class:`GNN`.
@@ -275,7 +274,7 @@ def build_model(
     if ":" in architecture:
         if options:
             raise ValueError(f"{architecture!r} builds its own model, so it takes no {', '.join(options)}")
-        model = made_by("architecture", architecture, "factory(graph) -> torch.nn.Module", graph)
+        model = model_and_layers(architecture, graph)[0]
         check_module(model)
         return model
     if graph.get("num_classes") is None or graph.num_classes < 1:
@@ -289,3 +288,34 @@ def build_model(
         pool=pool,
         **options,
     )
+
+
+def model_and_layers(architecture: str, graph: Data) -> tuple[nn.Module, list[str]]:
+    """Call a factory for a model of a graph.
+
+    Args:
+        architecture: ``package.module:factory``, where ``factory(graph)`` returns a model, or a model and the names
+            of the layers at which its activations are to be matched.
+        graph: What the model is for; for a collection, its first graph.
+
+    Returns:
+        The model and the names, none where the factory names none.
+
+    Raises:
+        ValueError: If the factory returns something else.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> model, layers = model_and_layers("torch.nn:Flatten", ml.load_graph("karate"))
+        >>> type(model).__name__, layers
+        ('Flatten', [])
+    """
+    made = made_by("architecture", architecture, "factory(graph) -> torch.nn.Module, or a pair with names", graph)
+    model, layers = made if isinstance(made, tuple) and len(made) == 2 else (made, [])
+    layers = [layers] if isinstance(layers, str) else list(layers)
+    if not isinstance(model, nn.Module) or not all(isinstance(layer, str) for layer in layers):
+        raise ValueError(
+            f"{architecture!r} returned {type(made).__name__}; expected a torch.nn.Module, or a pair of it and a list "
+            "of names of its layers"
+        )
+    return model, layers

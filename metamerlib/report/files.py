@@ -22,17 +22,18 @@ def project_root(start: str | Path | None = None) -> Path:
 
 
 def store_folder(profile: str, store: str) -> Path:
-    """Return the folder of a notebook's tables: `store` in the project, or one of its own for the quick profile.
+    """Return the folder of a notebook's tables, which is `store` in the project.
 
     Args:
         profile: "published", "full" or "quick".
-        store: folder relative to the project, or absolute.
+        store: folder relative to the project, or absolute. "results" is for published numbers, so the quick profile
+            has _build/quick/results in its place.
     """
     profiles = ("published", "full", "quick")
     store = str(as_path("store", store))
     if not isinstance(profile, str) or profile not in profiles:
         raise ValueError(f"profile is {profile!r}; expected one of {', '.join(profiles)}")
-    return project_root() / ("_build/quick/results" if profile == "quick" else store)
+    return project_root() / ("_build/quick/results" if profile == "quick" and store == "results" else store)
 
 
 def canonical_json(value: Any) -> str:

@@ -46,6 +46,10 @@ from metamerlib.report.findings import mean_interval as mean_interval
 from metamerlib.report.findings import share_interval as share_interval
 from metamerlib.report.findings import sound_trainings as sound_trainings
 from metamerlib.report.findings import verdict as verdict
+from metamerlib.report.parameters import DoesNotApplyError as DoesNotApplyError
+from metamerlib.report.parameters import listed as listed
+from metamerlib.report.parameters import need as need
+from metamerlib.report.prose import glue as glue
 from metamerlib.report.trained_models import cached_state as cached_state
 from metamerlib.report.trained_models import graph_hash as graph_hash
 from metamerlib.report.trained_models import trained as trained
@@ -308,10 +312,13 @@ def _read_table(name: str, path: Path) -> pd.DataFrame:
 
 def _terminal_writer(name: str, total: int) -> Callable[[int, str | None], None]:
     start, shown = time.perf_counter(), -math.inf
+    told: set[str | None] = {None}
 
     def say(done: int, error: str | None) -> None:
         nonlocal shown
         now = time.perf_counter()
+        error = None if error in told else error
+        told.add(error)
         if error is None and done < total and now - shown < 10:
             return
         shown, seconds = now, now - start

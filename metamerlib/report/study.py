@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from metamerlib.report import figures, files, findings, records
@@ -22,7 +23,8 @@ class Study:
     Attributes:
         name: Of the notebook, which begins the names of its tables.
         profile: published reads the tables; full and quick compute what is missing.
-        store: Folder of the tables, relative to the project or absolute; the quick profile has its own.
+        store: Folder of the tables, relative to the project or absolute; where it is "results", the quick profile
+            has one of its own.
 
     Example:
         >>> Study("02_feature_metamers", "quick").quick
@@ -50,6 +52,9 @@ class Study:
     def table(self, suffix: str, function: Callable[..., Any], points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Return a table: as published, or computed where the store does not hold it; no point may have failed.
 
+        Points whose function raises `records.DoesNotApplyError` are left out with a sentence, and a table without
+        points is empty, with its columns.
+
         Args:
             suffix: What follows the study's name in the table's; "" for the main table.
             function: Computes one point; `RECIPE`, beside it in its cell, is raised when it computes something else.
@@ -61,8 +66,23 @@ class Study:
         else:
             recipe = function.__globals__["RECIPE"]
             rows = records.compute(function, points, name=title, recipe=recipe, store=self.folder)
-        records.check(f"every point of {title} was computed", (rows["error"].fillna("") == "").all())
-        return rows
+        errors = rows["error"].fillna("").astype(str)
+        mark = f"{records.DoesNotApplyError.__name__}: "
+        apart = errors.str.startswith(mark)
+        for reason in errors[apart].str.removeprefix(mark).unique():
+            print(f"left out of {title}: {reason}")
+        failed = errors[(errors != "") & ~apart]
+        for reason in failed.unique()[:1]:
+            raise AssertionError(f"{len(failed)} of {len(rows)} points of {title} failed. {reason}")
+        if not apart.any():
+            records.check(f"every point of {title} was computed", True)
+        return rows[~apart] if (~apart).any() else self._without_rows(title)
+
+    def _without_rows(self, title: str) -> pd.DataFrame:
+        """Return an empty table with the columns of the published one, so that what counts its rows counts none."""
+        path = records.project_root() / "results" / f"{title}.columns.json"
+        names = list(json.loads(path.read_text("utf8"))["columns"]) if path.is_file() else ["key", "error"]
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in names})
 
     def publish(
         self,
@@ -84,11 +104,20 @@ class Study:
         """
         drawn = [self.path(each) if isinstance(each, str) else each for each in _listed(table)]
         notebook = records.project_root() / "notebooks" / f"{self.name}.ipynb"
+        drawn = [path for path in drawn if path.is_file()]
+        if self.folder != records.project_root() / "results":  # the text may say what the published figure shows
+            texts["alt"] = f"Figure of this run; {id}.csv holds the numbers that are drawn."
         figures.publish_figure(figure, id, data, store=self.folder, notebook=notebook, table=drawn, **texts)
 
     def describe(self, suffix: str, columns: Mapping[str, str] | None = None) -> None:
         """Write what the columns of a table hold beside it; see `records.describe`."""
-        records.describe(f"{self.name}{suffix}", self.folder, columns)
+        if not self.path(suffix).is_file():
+            return  # no point of it was asked for
+        texts = dict(columns or {})
+        if self.profile != "published":  # other graphs and models may lack a column that the published table has
+            held = pq.read_schema(self.path(suffix)).names
+            texts = {name: text for name, text in texts.items() if name in held}
+        records.describe(f"{self.name}{suffix}", self.folder, texts)
 
     def claims(self, claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
         """Keep the study's claims beside its tables, as `<name>.claims.json`, and return them as a page shows them.

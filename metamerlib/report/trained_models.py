@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import pickle
 from collections.abc import Callable, Mapping
@@ -80,6 +81,13 @@ def graph_hash(graph: Any) -> str:
             )
         digest.update(b"end")
     return digest.hexdigest()[:16]
+
+
+def source_hash(factory: str) -> str:
+    """Return 16 hex digits that stand for the file behind `package.module:factory`."""
+    spec = importlib.util.find_spec(factory.partition(":")[0])
+    content = Path(spec.origin).read_bytes() if spec and spec.origin else b""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def cached_state(
@@ -177,6 +185,8 @@ def trained(
     if pool is not None:
         settings["pool"] = pool
     settings |= options
+    if ":" in architecture:  # an edited factory is another model
+        settings["source"] = source_hash(architecture)
     state = cached_state(TRAINING_RECIPE, graph_hash(graph), settings, build)
     tested, validated = (float(state.pop(name)) for name in ("test_accuracy", "val_accuracy"))
     model.load_state_dict(state)

@@ -14,9 +14,8 @@ from metamerlib.checks import check_choice
 from metamerlib.graphs.edit import with_edges, with_features
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
-from metamerlib.search.edges.limits import start_name
+from metamerlib.search.edges.limits import STARTS, start_name
 from metamerlib.search.edges.refresh import check_refresh, refreshed
-from metamerlib.search.edges.starts import STARTS
 from metamerlib.search.loop import joined_seconds
 from metamerlib.search.metamer import Outcome
 from metamerlib.search.request import Request

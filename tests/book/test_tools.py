@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import nbformat
+import own
+import parameters
 import project
 import pytest
 import running
@@ -22,18 +24,21 @@ def notebook(tmp_path: Path) -> Path:
 
 def test_parameters_take_the_types_of_their_defaults(notebook):
     words = ["-p", "graphs", "7", "-p", "steps", "5", "-p", "rtol", "1", "-p", "fast", "true"]
-    assert running.parse_parameters(notebook, words) == {"graphs": "7", "steps": 5, "rtol": 1, "fast": True}
+    assert parameters.parse_parameters(notebook, words) == {"graphs": "7", "steps": 5, "rtol": 1, "fast": True}
 
 
 def test_unknown_parameter_is_named_with_the_known_ones(notebook):
-    with pytest.raises(project.BuildError, match=r"no parameter 'grphs'(.|\n)*graphs = 'karate'(.|\n)*steps = 3"):
-        running.parse_parameters(notebook, ["-p", "grphs", "davis"])
+    with pytest.raises(
+        project.BuildError,
+        match=r"graphs = 'karate'(.|\n)*steps = 3(.|\n)*no parameter 'grphs'\. Did you mean 'graphs'\?$",
+    ):
+        parameters.parse_parameters(notebook, ["-p", "grphs", "davis"])
 
 
 @pytest.mark.parametrize("words", ["steps 5", "-p steps", "-p steps five", "-p fast perhaps"])
 def test_malformed_parameters_are_errors(notebook, words):
     with pytest.raises(project.BuildError):
-        running.parse_parameters(notebook, words.split())
+        parameters.parse_parameters(notebook, words.split())
 
 
 def test_unknown_notebook_is_an_error():
@@ -73,5 +78,41 @@ def test_text_on_stderr_is_not_published(notebook):
 
 def test_failed_notebooks_are_reported_together():
     runs = [running.Run("b", 1.0, "cell 2 raised ValueError: no"), running.Run("a", 1.0, None)]
-    with pytest.raises(project.BuildError, match=r"1 of 2 notebooks failed\n  b: cell 2 raised ValueError: no"):
+    with pytest.raises(
+        project.BuildError, match=r"1 of 2 notebooks failed\n  kept .*\n  b: cell 2 raised ValueError: no$"
+    ):
         running.raise_failures(runs, project.BUILD)
+
+
+def test_a_run_of_ones_own_drops_published_cells_and_leaves_out_what_does_not_apply():
+    def cell(text, *tags, **more):
+        return new_code_cell(text, metadata={"tags": list(tags), **more})
+
+    figure = {"figure": {"name": "fig-a"}, "image": {"alt": "Points of Cora."}}
+    given = new_notebook(
+        cells=[
+            cell("a = 1", "setup"),
+            cell("t = a", "points"),
+            cell("quote(t)", own.PUBLISHED_ONLY),
+            cell("draw(t)", "hide-input", mystnb=figure),
+            cell("t.mean()"),
+        ]
+    )
+    copy = own.own_copy(given)
+    assert [c.source for c in copy.cells] == ["a = 1", "t = a", "draw(t)", "t.mean()"]
+    assert [own.MAY_FAIL in c.metadata["tags"] for c in copy.cells] == [False, False, True, True]
+    assert "Cora" not in copy.cells[2].metadata["mystnb"]["image"]["alt"]
+    copy.cells[2].outputs = [new_output("error", ename="DoesNotApplyError", evalue="no words", traceback=[])]
+    copy.cells[3].outputs = [new_output("error", ename="NameError", evalue="name 't'", traceback=[])]
+    assert own.leave_out_failed(copy) == ["no words"]
+    said = [c.outputs[0].data["text/plain"] for c in copy.cells[2:]]
+    assert said[0].endswith("left out: no words") and said[1].endswith("a part above that is left out")
+    assert "figure" not in copy.cells[2].metadata["mystnb"] and own.MAY_FAIL not in copy.cells[2].metadata["tags"]
+
+
+def test_a_run_keeps_out_of_the_published_results():
+    for store in ("results", "results/public", "./results"):
+        with pytest.raises(project.BuildError, match="results/ holds the published numbers"):
+            own.own_run("01_first_metamer", ["-p", "store", store], "quick")
+    kept = own.own_run("01_first_metamer", ["-p", "store", "_build/mine"], "quick")
+    assert kept.parameters["store"] == "_build/mine" and kept.store == project.ROOT / "_build" / "mine"

@@ -334,3 +334,16 @@ def test_a_collection_of_ones_own_gets_its_number_of_classes():
     made = ml.load_graphs(f"{__name__}:_two_rings")
     assert [graph.num_classes for graph in made] == [3, 3]
     assert _two_rings()[0].get("num_classes") is None
+
+
+@pytest.mark.parametrize(
+    ("load", "factory", "message"),
+    [
+        (ml.load_graph, "metamerlib.graphs.catalogue:available_graphs", "returned DataFrame; expected one"),
+        (ml.load_graphs, "torch_geometric.data:Data", "returned Data; expected a list"),
+        (ml.load_graph, "builtins:list", "returned list; expected one"),
+    ],
+)
+def test_a_factory_that_returns_something_else_is_an_error(load, factory, message):
+    with pytest.raises((TypeError, ValueError)):
+        load(factory)

@@ -13,9 +13,8 @@ from tests.helpers.metamers import WIDTH
 
 def alone(features):
     """A graph whose node 0 has no neighbour; the pair beside it has the features' negatives."""
-    rows = [[scale * value for value in features] for scale in (1.0, -1.0, 2.0)]
-    x = torch.tensor(rows, dtype=torch.float64)
-    return Data(x=x, edge_index=torch.tensor([[1, 2], [2, 1]]))
+    own = torch.tensor(features, dtype=torch.float64)
+    return Data(x=torch.stack([own, -own, 2 * own]), edge_index=torch.tensor([[1, 2], [2, 1]]))
 
 
 def network(weights, biases=None, **options):

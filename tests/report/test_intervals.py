@@ -16,7 +16,7 @@ def test_where_only_rows_differ_the_rows_are_the_replicates():
 
 
 def test_row_and_column_effects_add_up():
-    a, b = np.array([1.0, -1.0, 0.0]), np.array([2.0, 0.0, -2.0])
+    a, b = np.array([2.0, -2.0, 0.0]), np.array([2.0, 0.0, -2.0])
     mean, low, high = crossed_interval(a[:, None] + b[None, :])
     rows, columns = a.var(ddof=1) / 3, b.var(ddof=1) / 3
     cells = (9 / 8) * np.square(a[:, None] + b[None, :]).sum() / 81

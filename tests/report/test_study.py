@@ -13,6 +13,8 @@ RECIPE = 1
 
 
 def half(number):
+    if number == 1:
+        raise records.DoesNotApplyError("one has no half")
     return {"half": 1 / number if number == 0 else number / 2}
 
 
@@ -32,7 +34,7 @@ def test_a_table_is_computed_once_and_then_read_as_published(study):
 
 
 def test_a_point_that_failed_is_an_error(study):
-    with pytest.raises(AssertionError, match="every point of 99_demo was computed"):
+    with pytest.raises(AssertionError, match=r"1 of 1 points of 99_demo failed\. ZeroDivisionError: division by zero"):
         study.table("", half, [{"number": 0}])
 
 
@@ -46,6 +48,30 @@ def test_a_figure_names_its_notebook_and_its_tables(study):
     assert about["notebook"]["file"] == "99_demo.ipynb" and about["tables"][0]["file"] == "99_demo.parquet"
 
 
+def test_points_that_do_not_apply_are_left_out_with_a_sentence(study, capsys):
+    rows = study.table("", half, [{"number": 4}, {"number": 1}])
+    assert rows["half"].tolist() == [2.0]
+    assert "left out of 99_demo: one has no half" in capsys.readouterr().out
+
+
+def test_a_table_without_rows_has_the_columns_of_the_published_one(study):
+    described = study.folder / "99_demo_none.columns.json"
+    described.parent.mkdir()
+    described.write_text(json.dumps({"columns": {"key": "a", "half": "b"}}))
+    for points in ([], [{"number": 1}]):
+        rows = study.table("_none", half, points)
+        assert rows.empty and {"key", "half"} <= {*rows}
+        with pytest.raises(records.DoesNotApplyError, match="nothing to halve"):
+            records.need(rows, "nothing to halve")
+
+
+def test_the_store_is_obeyed_in_every_profile_and_quick_never_writes_published_results(study):
+    root = study.folder.parent
+    for profile in ("quick", "full", "published"):
+        assert Study("99_demo", profile, "mine").folder == root / "mine"
+    assert Study("99_demo", "quick").folder == root / "_build" / "quick" / "results"
+
+
 def test_claims_are_kept_beside_the_tables_and_shown_with_the_verdict_first(tmp_path):
     study = Study("02_demo", "published", str(tmp_path))
     (tmp_path / "02_demo.parquet").touch()  # that the claims rest on
@@ -53,6 +79,9 @@ def test_claims_are_kept_beside_the_tables_and_shown_with_the_verdict_first(tmp_
         records.claim("a", "It grows.", 0.5, 0.1, 0.9, "holds", effect_means="slope", paper_says="It grows."),
         records.claim("b", "It ends.", math.nan, math.nan, math.nan, "not tested", effect_means="share"),
     ]
+    drawn = tmp_path / "public" / "figures" / "fig-x.json"
+    drawn.parent.mkdir(parents=True)
+    drawn.write_text("{}")
     shown = study.claims(rows)
     assert shown.columns[0] == "verdict" and shown.loc["a", "effect [interval]"] == "0.5 [0.1, 0.9]"
     assert shown.loc["b", "the paper says"] == "(our own)"

@@ -15,8 +15,9 @@ from metamerlib.graphs.edit import with_edges
 from metamerlib.graphs.rewiring import random_edges
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.refresh import Refresh, refreshed
-from metamerlib.search.edges.starts import STARTS
 from metamerlib.search.request import Request
+
+STARTS = ["erdos-renyi", "configuration", "reference"]
 
 
 @dataclass(frozen=True)

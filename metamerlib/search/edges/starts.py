@@ -9,9 +9,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_choice
 from metamerlib.graphs.edges import undirected_pairs
 from metamerlib.graphs.rewiring import random_edges, switched_edges
-from metamerlib.search.edges.limits import EdgeLimits
-
-STARTS = ["erdos-renyi", "configuration", "reference"]
+from metamerlib.search.edges.limits import STARTS, EdgeLimits
 
 
 def edge_start(start: str | Data | None, bounds: EdgeLimits, budget: int | None, seed: int) -> Tensor:
