@@ -133,7 +133,7 @@ def _places(ends: pd.Series, number: pd.Index, column: str) -> np.ndarray[Any, A
     if len(unknown):
         known = ", ".join(repr(name) for name in number[:3])
         raise ValueError(
-            f"edges: {column!r} names {ends.iloc[unknown[0]]!r} in row {unknown[0]} ({len(unknown)} rows in all), "
+            f"edges: {column!r} names {_shown(ends.iloc[unknown[0]])} in row {unknown[0]} ({len(unknown)} in all), "
             f"which is no node; nodes are {known}, ..."
         )
     return places
@@ -145,7 +145,7 @@ def _floats(rows: pd.DataFrame, what: str) -> np.ndarray[Any, Any]:
         bad = (~np.isfinite(values)).nonzero()[0]
         if len(bad):
             raise ValueError(
-                f"{what}: column {column!r} holds {rows[column].iloc[bad[0]]!r} in row {bad[0]} ({len(bad)} rows in "
+                f"{what}: column {column!r} holds {_shown(rows[column].iloc[bad[0]])} in row {bad[0]} ({len(bad)} in "
                 "all); expected finite numbers, one-hot columns in place of text"
             )
     return np.array(rows, dtype=np.float32)
@@ -187,3 +187,7 @@ def _set_labels(graph: Data, labels: pd.Series, parts: pd.Series | None, split: 
         graph[mask] = torch.tensor((words.map(PARTS) == mask).tolist())
     if not graph.train_mask.any():
         raise ValueError(f"features: {split!r} names no node for training; expected train for some")
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value)

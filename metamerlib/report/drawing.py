@@ -216,7 +216,7 @@ def draw_convergence(
     """Draw the loss of several runs on a log scale.
 
     Args:
-        histories: by solver, a table with columns step, loss, seconds.
+        histories: by solver, a table with columns loss and step or seconds.
         against: "seconds" or "step".
         rtol: loss at which a run counts as converged, drawn as a line.
         ax: axes to draw on, by default new ones.
@@ -224,11 +224,11 @@ def draw_convergence(
     check_axes(ax)
     if rtol is not None:
         check_positive("rtol", rtol)
-    for name, history in as_mapping("histories", histories, "tables by solver").items():
-        if not isinstance(history, pd.DataFrame) or {"step", "loss", "seconds"} - set(history.columns):
-            raise TypeError(f"history {name!r} must be a table with step, loss and seconds, got {shown(history)}")
     if not isinstance(against, str) or against not in ("seconds", "step"):
         raise ValueError(f"against is {against!r}; expected 'seconds' or 'step'")
+    for name, history in as_mapping("histories", histories, "tables by solver").items():
+        if not isinstance(history, pd.DataFrame) or {"loss", against} - set(history.columns):
+            raise TypeError(f"history {name!r} must be a table with loss and {against}, got {shown(history)}")
     ax = ax or plt.subplots()[1]
     for number, (name, history) in enumerate(histories.items()):
         line = ("-", "--", "-.", ":")[number % 4]

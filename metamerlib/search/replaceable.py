@@ -89,7 +89,9 @@ def replaceable_share(
         path = None if folder is None else Path(folder) / f"rung_{rung:g}.pt"
         found = _kept(path, graph)
         if found is None:
-            start: dict[str, Any] = {} if best is None else {"start": best.graph if vary == "structure" else best.graph.x}
+            start: dict[str, Any] = {}
+            if best is not None:
+                start = {"start": best.graph if vary == "structure" else best.graph.x}
             values: dict[str, Any] = {"values": "binary"} if vary == "features" else {}
             found = find_metamer(
                 model, graph, layer=layer, vary=vary, max_overlap=rung, rtol=relative_error**2, seed=seed,

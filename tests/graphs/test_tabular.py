@@ -60,7 +60,7 @@ def test_without_labels_there_are_no_masks(tables):
         (
             0,
             lambda t: t.assign(to="e"),
-            r"edges: 'to' names 'e' in row 0 \(6 rows in all\), which is no node; nodes are",
+            r"edges: 'to' names 'e' in row 0 \(6 in all\), which is no node; nodes are",
         ),
         (0, lambda t: t[["from"]], "expected two, the ends of each edge"),
         (1, lambda t: t.assign(height=["1", "tall", "3", "4"]), "column 'height' holds 'tall' in row 1"),
