@@ -105,7 +105,8 @@
 
   // ---- Elements ---------------------------------------------------------------------------------------------------
 
-  const ENDS = { converged: "converged after", max_steps: "not converged after", stalled: "stalled after" };
+  const ENDS = { converged: "converged after", max_steps: "not converged after", stalled: "stalled after",
+    exact: "exact, after" };
   const SVG = "http://www.w3.org/2000/svg";
   const TINTS = ["#a6cee3", "#fdbf6f", "#b2df8a", "#fb9a99", "#cab2d6", "#f3ec8d", "#d9d9d9", "#9fe0d6"];
 
