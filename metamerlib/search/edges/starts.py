@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -9,7 +11,9 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_choice
 from metamerlib.graphs.edges import undirected_pairs
 from metamerlib.graphs.rewiring import random_edges, switched_edges
-from metamerlib.search.edges.limits import EdgeLimits
+
+if TYPE_CHECKING:
+    from metamerlib.search.edges.limits import EdgeLimits
 
 STARTS = ["erdos-renyi", "configuration", "reference"]
 
