@@ -2,7 +2,8 @@
 
 Nouns: a counting estimate (bits that an input carries against bits that a match needs), a positive control.
 Order of data: ``rate_distortion`` turns a spectrum of activations and a number of bits into a loss, for features;
-``edges`` counts graphs; ``positive_control`` plants a solution and searches for it.
+``edges`` counts graphs; ``positive_control`` plants a solution and searches for it; ``appraisal`` takes every measure
+of one trained model, each with the reason where it does not apply.
 Stands to the right of ``search`` on purpose: an estimate must not steer the search that it judges.
 Imports everything to its left.
 """
