@@ -237,9 +237,7 @@ def _sample(graph: Data, setting: Setting) -> torch.Tensor:
 
 
 def _dimension(model: nn.Module, graph: Data, setting: Setting) -> dict[str, Any]:
-    table = metamer_dimension(
-        model, graph, setting.layers[1], nodes=_sample(graph, setting), forward=setting.forward
-    )
+    table = metamer_dimension(model, graph, setting.layers[1], nodes=_sample(graph, setting), forward=setting.forward)
     return {"dimension_share": float((table["dimension"] / table["inputs"]).mean())}
 
 
@@ -264,4 +262,3 @@ def _transfer(setting: Setting, found: dict[str, Metamer]) -> dict[str, Any]:
         raise ValueError("needs a metamer of the logits; ask for the measure features, too")
     table = transfer(found["logits"], setting.judges, forward=setting.forward, seed=setting.seed)
     return {"transfer": float(table["transfer"].mean())}
-

@@ -126,7 +126,9 @@ def candidate(model_or_factory: Candidate, graph: Data) -> tuple[nn.Module, Laye
     if isinstance(model_or_factory, str):
         name = model_or_factory
         made = made_by("model", name, FORM, graph) if ":" in name else build_model(name, graph)
-    elif isinstance(model_or_factory, type) or not callable(model_or_factory) or hasattr(model_or_factory, "edge_index"):
+    elif (
+        isinstance(model_or_factory, type) or not callable(model_or_factory) or hasattr(model_or_factory, "edge_index")
+    ):
         raise TypeError(f"model_or_factory must be a model, a name or {FORM}, got {shown(model_or_factory)}")
     else:
         made = model_or_factory(graph)
@@ -140,7 +142,7 @@ def candidate(model_or_factory: Candidate, graph: Data) -> tuple[nn.Module, Laye
 
 
 def usual_layers(model: nn.Module) -> Layers:
-    """Return the last hidden layer and that of the logits of a GNN of ours; (None, None) for others, where the output stands for the logits."""
+    """Return the last hidden layer and that of the logits of a GNN of ours; (None, None) for others."""
     inner = unwrapped(model)
     if not isinstance(inner, GNN):
         return None, None
