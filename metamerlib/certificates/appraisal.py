@@ -12,8 +12,8 @@ from torch import nn
 from torch_geometric.data import Data
 
 from metamerlib.exact.switching import switch_metamer, switchable
-from metamerlib.graphs.edges import undirected_pairs
-from metamerlib.graphs.rewiring import switch_away
+from metamerlib.graphs.edges import both_directions
+from metamerlib.graphs.edit import with_edges
 from metamerlib.manifold.dimension import metamer_dimension
 from metamerlib.manifold.volume import log_volume_change
 from metamerlib.metrics.comparison import compare
@@ -24,6 +24,8 @@ from metamerlib.models.calling import Forward
 from metamerlib.models.training import accuracy
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
+from metamerlib.search.edges.limits import EdgeLimits
+from metamerlib.search.edges.starts import edge_start
 from metamerlib.search.find import find_metamer
 from metamerlib.search.metamer import Metamer
 
@@ -131,7 +133,7 @@ def appraise(model: nn.Module, graph: Data, measures: list[str], setting: Settin
 def exact_share(model: nn.Module, graph: Data, *, seed: int = 0, forward: Forward | None = None) -> float:
     """Return the share of the edges that can be exchanged so that no activation of a model changes.
 
-    All edges of a model whose output is the same on another graph of the same degrees; else those in a switch that
+    All edges of a model whose output is the same on a random graph with as many edges; else those in a switch that
     colour refinement cannot see at any depth, which is checked on the model by making as many switches as there are.
 
     Args:
@@ -150,12 +152,11 @@ def exact_share(model: nn.Module, graph: Data, *, seed: int = 0, forward: Forwar
         >>> round(exact_share(model, graph), 3), exact_share(torch.nn.Linear(graph.num_features, 2), graph)
         (0.909, 1.0)
     """
-    edges = undirected_pairs(graph).size(1)
-    if not edges:
-        return NAN
+    if not graph.edge_index.size(1):
+        raise ValueError("the graph has no edges")
     probe = Probe.fitting(model, model, graph, forward=forward)
     with torch.no_grad():
-        other = switch_away(graph, max(1, edges // 8), seed)
+        other = with_edges(graph, both_directions(edge_start("erdos-renyi", EdgeLimits.of(graph), None, seed)))
         if agree(probe(other).activation, probe(graph).activation):
             return 1.0
     held = switchable(graph)

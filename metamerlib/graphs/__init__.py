@@ -3,7 +3,8 @@
 Nouns: ``Data`` of PyTorch Geometric, a set of undirected edges as pairs ``[2, |E|]``, a colouring of nodes.
 Order of data: ``catalogue`` and ``embedded`` say what there is, ``files`` finds and checks it on disk, ``load`` opens
 it, ``saved`` a file of one's own; ``edges`` and ``edit`` read and replace parts of a graph, ``rewiring`` draws random
-ones, ``collection`` joins many to one union, ``refinement`` colours nodes (Weisfeiler and Leman), ``csbm`` samples the model with a known judge.
+ones, ``collection`` joins many to one union, ``refinement`` colours nodes (Weisfeiler and Leman), ``csbm`` samples the
+model with a known judge.
 A new graph is one row in ``catalogue`` (an embedded one: a builder in ``embedded``).
 Imports only ``checks``.
 """
