@@ -134,7 +134,7 @@ def exact_share(model: nn.Module, graph: Data, *, seed: int = 0, forward: Forwar
     """Return the share of the edges that can be exchanged so that no activation of a model changes.
 
     All edges of a model whose output is the same on a random graph with as many edges; else those in a switch that
-    colour refinement cannot see at any depth, which is checked on the model by making as many switches as there are.
+    colour refinement cannot see at any depth, which is checked on the model by single switches and by a long chain.
 
     Args:
         model: Any torch model of graphs.
@@ -160,8 +160,8 @@ def exact_share(model: nn.Module, graph: Data, *, seed: int = 0, forward: Forwar
         if agree(probe(other).activation, probe(graph).activation):
             return 1.0
     held = switchable(graph)
-    if held.edges:
-        switch_metamer(graph, model=model, seed=seed, forward=forward)
+    for number, draw in ((None, seed), (1, seed), (1, seed + 1), (1, seed + 2)) if held.edges else ():
+        switch_metamer(graph, num_switches=number, model=model, seed=draw, forward=forward)
     return held.edges / held.num_edges
 
 

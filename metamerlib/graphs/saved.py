@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+from torch_geometric.data.storage import GlobalStorage
 
 from metamerlib.checks import check_structure
 from metamerlib.graphs.load import load_graph
@@ -15,6 +17,7 @@ from metamerlib.graphs.sampling import MASKS, stratified_masks
 from metamerlib.plain import as_path, as_seed, as_text, shown
 
 ENDINGS = (".pt", ".pth")
+PLAIN = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]  # what a saved Data holds beside tensors; none runs code
 
 
 def open_graph(name: str | os.PathLike[str], root: str | Path | None = None, *, seed: int = 0) -> Data:
@@ -51,7 +54,8 @@ def read_graph(path: str | os.PathLike[str], *, seed: int = 0) -> Data:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; write one by torch.save(graph, path)")
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(PLAIN):
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # anything may stand in a file
         raise ValueError(
             f"{path} cannot be opened as tensors alone: {str(error).splitlines()[0]}; "

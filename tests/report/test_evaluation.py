@@ -1,3 +1,4 @@
+import html
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_a_trained_model_is_measured_as_it_stands():
 @pytest.mark.parametrize(
     "model, options, message",
     [
-        ("gnc", {}, "did you mean 'gcn'"),
+        ("gatv", {}, "did you mean 'gatv2'"),
         ("nowhere.at_all:factory", {}, "cannot be imported"),
         (lambda graph: "no model", {}, "expected factory"),
         (nn.Linear, {}, "model_or_factory must be"),
@@ -77,7 +78,7 @@ def test_the_command_writes_the_row_for_a_saved_graph(tmp_path, capsys):
     printed, row = capsys.readouterr().out, pd.read_csv(tmp_path / "row.csv")
     assert "exact_share" in printed and row.loc[0, "exact_share"] == 0 and list(row.columns) == list(ABOUT)
     page = (tmp_path / "row.html").read_text()
-    assert "gcn on karate" in page and ABOUT["exact_share"] in page
+    assert "gcn on karate" in page and html.escape(ABOUT["exact_share"]) in page
 
 
 @pytest.mark.parametrize(
