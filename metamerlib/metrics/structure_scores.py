@@ -47,7 +47,7 @@ def structure_scores(metamer: Metamer, seed: int) -> dict[str, float]:
         "edge_homophily_reference": structure.edge_homophily(reference),
         "components": float(structure.num_components(graph)),
         "components_reference": float(structure.num_components(reference)),
-        **(UNCHANGED if same_edges(graph, reference) else _edge_distances(graph, reference)),
+        **(UNCHANGED if same_edges(graph, reference) else edge_distances(graph, reference)),
     }
 
 
@@ -63,7 +63,7 @@ def _coloured_kernels(graph: Data, reference: Data) -> dict[str, float]:
     return kernels
 
 
-def _edge_distances(graph: Data, reference: Data) -> dict[str, float]:
+def edge_distances(graph: Data, reference: Data) -> dict[str, float]:
     """Measure what costs time; of equal edges all of it is known beforehand."""
     cycles, others = cycle_counts(graph), cycle_counts(reference)
     same = are_isomorphic(graph, reference)
