@@ -30,6 +30,7 @@ from .models import GNN as GNN
 from .models import hetero as hetero
 from .models import train as train
 from .probing import Probe as Probe
+from .report import evaluate as evaluate
 from .report import figures as figures
 from .report import records as records
 from .search import Metamer as Metamer

@@ -14,7 +14,16 @@ WINGS = sorted(path.parent for path in LIBRARY.glob("*/__init__.py"))
 def test_the_top_reads_like_a_table_of_contents():
     names = {path.name for path in LIBRARY.iterdir()} - {"__pycache__"}
     wings = {"graphs", "models", "probing", "search", "exact", "manifold", "metrics", "certificates", "report"}
-    files = {"__init__.py", "__init__.pyi", "checks.py", "plain.py", "typing.py", "writing.py", "py.typed"}
+    files = {
+        "__init__.py",
+        "__init__.pyi",
+        "__main__.py",
+        "checks.py",
+        "plain.py",
+        "typing.py",
+        "writing.py",
+        "py.typed",
+    }
     assert names == wings | files
 
 

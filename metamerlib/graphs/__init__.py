@@ -2,10 +2,9 @@
 
 Nouns: ``Data`` of PyTorch Geometric, a set of undirected edges as pairs ``[2, |E|]``, a colouring of nodes.
 Order of data: ``catalogue`` and ``embedded`` say what there is, ``files`` finds and checks it on disk, ``load`` opens
-it, ``tabular`` reads one of your own; ``edges`` and ``edit`` read and replace parts of a graph, ``rewiring`` draws
-random ones, ``collection`` joins many to one union, ``refinement`` colours nodes (Weisfeiler and Leman), ``bridges``
-finds the edges on no cycle, ``csbm``
-samples the model with a known judge.
+it, ``tabular`` and ``saved`` read one of your own; ``edges`` and ``edit`` read and replace parts of a graph,
+``rewiring`` draws random ones, ``collection`` joins many to one union, ``refinement`` colours nodes (Weisfeiler and
+Leman), ``bridges`` finds the edges on no cycle, ``csbm`` samples the model with a known judge.
 A new graph is one row in ``catalogue`` (an embedded one: a builder in ``embedded``).
 Imports only ``checks``.
 """
@@ -24,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "edit": ["with_edges", "with_features"],
         "refinement": ["refine"],
         "tabular": ["graph_from_csv", "graph_from_folder"],
+        "saved": ["open_graph", "read_graph"],
         "rewiring": ["random_edges", "switched_edges", "swap_edges"],
     },
 )
