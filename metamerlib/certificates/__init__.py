@@ -3,7 +3,7 @@
 Nouns: a counting estimate (bits that an input carries against bits that a match needs), a positive control.
 Order of data: ``rate_distortion`` turns a spectrum of activations and a number of bits into a loss, for features;
 ``edges`` counts graphs; ``every_graph`` looks at all of a small family; ``positive_control`` searches for a solution
-that is known to exist; ``appraisal`` takes every measure of one trained model, with the reason where one does not apply.
+that is known to exist; ``appraisal`` takes every measure of one trained model, with a reason where one is missing.
 Stands to the right of ``search`` on purpose: an estimate must not steer the search that it judges.
 Imports everything to its left.
 """
