@@ -3,8 +3,8 @@
 Nouns: ``NodeJacobian`` (of one node's activation), ``Constraint`` (the match as an equation), ``Walk``, ``Path``.
 Order of data: ``receptive_field`` and ``subgraphs`` cut the graph, ``jacobians`` differentiate; ``dimension``,
 ``volume`` and ``whole_graph`` count; ``constraint`` with ``linearisation`` gives ``tangent`` and ``prediction``,
-``correction`` brings a point back, ``relevance`` weighs a direction; ``walking``, ``path``, ``farthest`` (by ``repulsion``) and
-``plane`` move.
+``correction`` brings a point back, ``relevance`` weighs a direction; ``walking``, ``path``, ``farthest`` (a search of
+``repulsion``) and ``plane`` move.
 A quantity of the local geometry is a file that asks ``jacobians`` or ``constraint``.
 All of it in float64. Imports ``search`` and what lies left of it, not ``exact`` or ``metrics``.
 """

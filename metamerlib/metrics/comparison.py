@@ -15,11 +15,8 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_module
 from metamerlib.graphs.collection import check_graphs
-from metamerlib.graphs.refinement import row_classes
-from metamerlib.metrics import features, matching, structure
-from metamerlib.metrics.cycles import count_ratio, cycle_counts
+from metamerlib.metrics import features, matching
 from metamerlib.metrics.invariance import consistency, excess_invariance
-from metamerlib.metrics.isomorphism import are_isomorphic
 from metamerlib.metrics.null import (
     NULL_DRAWS,
     at_nodes,
@@ -30,7 +27,7 @@ from metamerlib.metrics.null import (
     standard_draws,
 )
 from metamerlib.metrics.pooled import PooledMatch, pooled_match
-from metamerlib.metrics.spectrum import clustering_distance, degree_distance, spectrum_distance
+from metamerlib.metrics.structure_scores import equal, same_edges, structure_scores
 from metamerlib.metrics.verdict import is_metamer, verdict_columns
 from metamerlib.metrics.visible import VisibleLikeness, likeness_in, without_space
 from metamerlib.models.calling import Forward
@@ -53,15 +50,6 @@ FEATURE_METRICS = (
 
 
 MAX_QUERIES, MOST_DRAWS = 2000, 1_000_000
-UNCHANGED = {
-    "edge_flips": 0.0,
-    "degree_distance": 0.0,
-    "clustering_distance": 0.0,
-    "spectrum_distance": 0.0,
-    "triangle_ratio": 1.0,
-    "four_cycle_ratio": 1.0,
-    "isomorphic": 1.0,
-}
 
 
 def compare(
@@ -144,7 +132,7 @@ def compare(
         scores: dict[str, Any] = _matching(*recordings, regression=floats)
         scores |= _features(metamer, reference.output, seed)
         scores |= _visible(model, metamer, seen, seed)
-        scores |= _structure(metamer, seed)
+        scores |= structure_scores(metamer, seed)
     input_similarity = _input_similarity(metamer, scores)
     scores["excess_invariance"] = excess_invariance(scores["prediction_match"], input_similarity)
     scores["consistency"] = consistency(scores["prediction_match"], input_similarity)
@@ -298,69 +286,11 @@ def _lesson(graph: Data, output: Tensor | None) -> list[Tensor | None]:
     return [None, None, None]
 
 
-def _structure(metamer: Metamer, seed: int) -> dict[str, float]:
-    graph, reference, start = metamer.graph, metamer.reference, metamer.start
-    partners = random_partners(reference.num_nodes or 0, np.random.default_rng([seed, 4]))
-    shuffled = copy.copy(reference)
-    shuffled.edge_index = partners.to(reference.edge_index.device)[reference.edge_index]
-    return {
-        "wl_kernel": structure.wl_kernel(graph, reference),
-        "wl_kernel_start": structure.wl_kernel(start, reference),
-        "edge_overlap": structure.edge_overlap(graph, reference),
-        "edge_jaccard": structure.edge_jaccard(graph, reference),
-        "edge_jaccard_start": structure.edge_jaccard(start, reference),
-        "edge_jaccard_shuffled": structure.edge_jaccard(graph, shuffled),
-        **_coloured_kernels(graph, reference),
-        "edge_homophily": structure.edge_homophily(graph),
-        "edge_homophily_reference": structure.edge_homophily(reference),
-        "components": float(structure.num_components(graph)),
-        "components_reference": float(structure.num_components(reference)),
-        **(UNCHANGED if _same_edges(graph, reference) else _edge_distances(graph, reference)),
-    }
-
-
-def _coloured_kernels(graph: Data, reference: Data) -> dict[str, float]:
-    """Compute the WL kernel from features and from true classes."""
-    kernels = {"wl_features": NAN, "wl_classes": NAN}
-    if graph.x is not None and reference.x is not None:
-        rows, others = row_classes(graph.x, reference.x)
-        kernels["wl_features"] = structure.wl_kernel(graph, reference, labels=(rows, others))
-    classes = structure.node_labels(graph), structure.node_labels(reference)
-    if classes[0] is not None and classes[1] is not None:
-        kernels["wl_classes"] = structure.wl_kernel(graph, reference, labels=(classes[0], classes[1]))
-    return kernels
-
-
-def _edge_distances(graph: Data, reference: Data) -> dict[str, float]:
-    """Measure what costs time; of equal edges all of it is known beforehand."""
-    cycles, others = cycle_counts(graph), cycle_counts(reference)
-    same = are_isomorphic(graph, reference)
-    return {
-        "edge_flips": float(structure.edge_flips(graph, reference)),
-        "degree_distance": degree_distance(graph, reference),
-        "clustering_distance": clustering_distance(graph, reference),
-        "spectrum_distance": spectrum_distance(graph, reference),
-        "triangle_ratio": count_ratio(cycles.triangles, others.triangles),
-        "four_cycle_ratio": count_ratio(cycles.four_cycles, others.four_cycles),
-        "isomorphic": NAN if same is None else float(same),
-    }
-
-
 def _input_similarity(metamer: Metamer, scores: dict[str, float]) -> float:
     graph, reference = metamer.graph, metamer.reference
     moved = []
-    if not _equal(graph.x, reference.x):
+    if not equal(graph.x, reference.x):
         moved.append(scores["feature_cosine"])
-    if not _same_edges(graph, reference):
+    if not same_edges(graph, reference):
         moved.append(scores["wl_kernel"])
     return sum(moved) / len(moved) if moved else 1.0
-
-
-def _same_edges(graph: Data, reference: Data) -> bool:
-    return _equal(graph.edge_index, reference.edge_index) and _equal(graph.edge_weight, reference.edge_weight)
-
-
-def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return torch.equal(one, other)

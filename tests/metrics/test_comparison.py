@@ -9,13 +9,13 @@ import torch
 
 import metamerlib as ml
 from metamerlib.exact.lifts import double
-from metamerlib.metrics.comparison import UNCHANGED, _edge_distances, _structure
 from metamerlib.metrics.cycles import cycle_counts
 from metamerlib.metrics.features import feature_cosine
 from metamerlib.metrics.matching import prediction_match, snr_db
 from metamerlib.metrics.null import other_graphs
 from metamerlib.metrics.spectrum import degree_distance
 from metamerlib.metrics.structure import edge_jaccard, wl_kernel
+from metamerlib.metrics.structure_scores import UNCHANGED, edge_distances, structure_scores
 from metamerlib.probing.probe import Probe
 from tests.helpers.graphs import gnn as graph_level
 from tests.helpers.graphs import rings_and_stars
@@ -124,13 +124,13 @@ def test_structure_of_changed_edges_is_measured(model, graph, metamer):
 
 def test_known_values_of_equal_edges_are_those_that_are_computed(metamer):
     kept = replace(metamer, graph=metamer.reference)
-    assert _edge_distances(kept.graph, metamer.reference) == UNCHANGED
+    assert edge_distances(kept.graph, metamer.reference) == UNCHANGED
 
 
 def test_an_exact_metamer_is_seen_by_what_no_colour_sees(graph):
     both = double(graph)
     switched = ml.switch_metamer(both)
-    scores = _structure(SimpleNamespace(graph=switched, reference=both, start=both), 0)
+    scores = structure_scores(SimpleNamespace(graph=switched, reference=both, start=both), 0)
     assert scores["wl_kernel"] == scores["wl_features"] == scores["wl_classes"] == 1
     assert scores["degree_distance"] == scores["edge_jaccard"] == scores["isomorphic"] == 0
     assert scores["spectrum_distance"] > 0.03 and scores["triangle_ratio"] == 0
