@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from facts import collect_facts
 from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
 
 BANNER = "Quick profile, embedded data, computed on this machine. Numbers differ from the published ones."
@@ -75,6 +76,7 @@ def stage(book: Book) -> None:
     claims = ROOT / "results" / "claims.json"
     if claims.is_file():
         shutil.copy(claims, public)
+    write_json(public / "checks.json", collect_facts(ROOT))
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     config["html"]["announcement"] = book.banner
     (book.tree / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf8")

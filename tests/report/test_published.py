@@ -24,7 +24,7 @@ import pytest
 from metamerlib.metrics.columns import METRICS
 from metamerlib.report.columns import COMMON, RUNS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 TABLES = sorted(path for path in RESULTS.glob("*.parquet") if not path.name.endswith(".runs.parquet"))
 LARGEST = {"embedded": 1000, "real": 4000}  # nodes
