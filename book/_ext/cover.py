@@ -1,7 +1,7 @@
 """The cover's picture and the findings of the ten-minute path, from what the notebooks stored.
 
-`hero` shows a published figure with its stored caption, and another drawing of it on narrow screens. `finding` shows one
-claim: its statement, verdict, effect with interval, how sure we are, and where to read on.
+`hero` shows a published figure with its stored caption, and another drawing of it on narrow screens. `finding` shows
+one claim: its statement, verdict, effect with interval, how sure we are, and where to read on.
 """
 
 import json

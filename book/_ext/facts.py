@@ -46,8 +46,9 @@ def overview(facts: dict[str, Any]) -> list[list[str]]:
 
 def compute(facts: dict[str, Any]) -> list[list[str]]:
     """Return rows of notebook, machine, points and seconds, with the sum at the end."""
-    rows = [[each["notebook"], each["device"], number(each["points"]), number(each["seconds"])] for each in facts["compute"]]
-    total = [sum(each[name] for each in facts["compute"]) for name in ("points", "seconds")]
+    names = ("points", "seconds")
+    rows = [[each["notebook"], each["device"], *[number(each[name]) for name in names]] for each in facts["compute"]]
+    total = [sum(each[name] for each in facts["compute"]) for name in names]
     return [*rows, ["all", "", *[number(each) for each in total]]]
 
 

@@ -1,4 +1,4 @@
-"""A gallery of all published figures: each has a section with a permanent anchor, its files, and an entry to cite it."""
+"""A gallery of all published figures: each has a section with a permanent anchor, its files, and how to cite it."""
 
 import json
 import re
@@ -39,7 +39,8 @@ def bibtex(about: dict[str, Any], citation: dict[str, Any], year: str) -> str:
     authors = " and ".join(f"{{{author['name']}}}" for author in citation["authors"])
     note = f"Figure {about['id']} in: {citation['title']}, version {citation['version']}"
     return (
-        f"@misc{{metamerlib-{about['id']},\n  author = {{{authors}}},\n  title  = {{{first_sentence(about['caption'])}}},\n"
+        f"@misc{{metamerlib-{about['id']},\n  author = {{{authors}}},\n"
+        f"  title  = {{{first_sentence(about['caption'])}}},\n"
         f"  note   = {{{note}. DOI: to be assigned at release}},\n  year   = {{{year}}}\n}}"
     )
 

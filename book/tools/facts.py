@@ -36,13 +36,20 @@ def collect_facts(root: Path) -> dict[str, Any]:
         "points": len(runs),
         "figures": len(list((results / "public" / "figures").glob("fig-*.json"))),
         "compute": [
-            {"notebook": notebook, "device": device, "points": len(part), "seconds": round(float(part["seconds"].sum()), 1)}
+            {
+                "notebook": notebook,
+                "device": device,
+                "points": len(part),
+                "seconds": round(float(part["seconds"].sum()), 1),
+            }
             for (notebook, device), part in runs.groupby(["notebook", "device"])
         ],
         "claims": len(claims),
         "certified": sum(bool(claim["certificate"]) for claim in claims),
-        "verdicts": {verdict: sum(claim["verdict"] == verdict for claim in claims)
-                     for verdict in ("holds", "fails", "inconclusive", "not tested")},
+        "verdicts": {
+            verdict: sum(claim["verdict"] == verdict for claim in claims)
+            for verdict in ("holds", "fails", "inconclusive", "not tested")
+        },
     }
 
 
