@@ -1,6 +1,7 @@
 """A reference of the library, read from its source: signatures and docstrings, without importing it or torch.
 
-`api` lists the names at the top of the library; `api WING` says what a wing is for and lists the names that it exports.
+`api` has the names at the top of the library in full; `api WING` says what a wing is for and has one line for each
+further name that it exports.
 """
 
 import ast
@@ -147,18 +148,24 @@ class Api(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         if not self.arguments:
             homes = top()
-            return [self._entry(name, exports(wing)[name], "metamerlib") for name, wing in homes.items()]
+            return [self._entry(name, exports(wing)[name]) for name, wing in homes.items()]
         wing = self.arguments[0]
         about = prose(ast.get_docstring(module(source(f"metamerlib.{wing}"))) or "")
         held = {name: home for name, home in exports(wing).items() if name not in top()}
-        return [*about, *[self._entry(name, home, f"metamerlib.{wing}") for name, home in sorted(held.items())]]
+        return [*about, nodes.bullet_list("", *[self._line(name, home) for name, home in sorted(held.items())])]
 
-    def _entry(self, name: str, home: str, prefix: str) -> nodes.section:
+    def _line(self, name: str, home: str) -> nodes.list_item:
+        """Name and first sentence of a function, a class, or a module."""
         self.env.note_dependency(str(source(home)))
-        dotted = f"{prefix}.{name}"
-        place = dotted.replace(".", "-").replace("_", "-").lower()
-        title = nodes.title("", "", nodes.literal("", dotted.removeprefix("metamerlib.")))
-        section = nodes.section("", title, ids=[place], classes=["api"])
+        found = definition(name, home)
+        text = ast.get_docstring(found or module(source(home))) or ""
+        first = " ".join(text.split("\n\n")[0].split())
+        return nodes.list_item("", nodes.paragraph("", "", nodes.literal("", name), *inline(f": {first}")))
+
+    def _entry(self, name: str, home: str) -> nodes.section:
+        self.env.note_dependency(str(source(home)))
+        title = nodes.title("", "", nodes.literal("", name))
+        section = nodes.section("", title, ids=[f"metamerlib-{name.replace('_', '-').lower()}"], classes=["api"])
         if home.endswith(f".{name}") and not definition(name, home):
             tree = module(source(home))
             section += described(ast.get_docstring(tree) or "")

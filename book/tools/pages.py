@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from facts import collect_facts
+from counted import collect_facts
 from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
 
 BANNER = "Quick profile, embedded data, computed on this machine. Numbers differ from the published ones."
