@@ -82,7 +82,7 @@ def test_findings_are_those_of_the_notebooks(name):
     assert len(shown) == len(wanted) and len(wanted) >= 5 and any(wanted)
     for box, claim in zip(shown, wanted, strict=True):
         if claim is not None:
-            text = " ".join(box.get_text().replace("’", "'").split())
+            text = " ".join(box.get_text().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split())
             assert " ".join(claim["statement"].split()) in text and effect_of(claim) in text
             assert box.select_one(".verdict").get_text() == claim["verdict"]
 
