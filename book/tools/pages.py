@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from counted import collect_facts
 from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def stage(book: Book) -> None:
     claims = ROOT / "results" / "claims.json"
     if claims.is_file():
         shutil.copy(claims, public)
+    write_json(public / "checks.json", collect_facts(ROOT))
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     config["html"]["announcement"] = book.banner
     config["sphinx"]["config"]["own_run"] = book.command

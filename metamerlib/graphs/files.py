@@ -105,13 +105,13 @@ def check_processed(folder: Path, trust: bool = False) -> None:
             ) from error
 
 
-def feature_names(raw: Path) -> list[str] | None:
-    """Read the words of the columns where an npz holds them as text; object arrays stay closed."""
+def stored_names(raw: Path) -> dict[str, list[str]]:
+    """Read the words of the columns and of the classes where an npz holds them as text; object arrays stay closed."""
+    held = {"feature_names": "attr_names", "class_names": "class_names"}
     for path in raw.glob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
-            if "attr_names" in arrays:
-                return [str(name) for name in arrays["attr_names"]]
-    return None
+            return {name: [str(text) for text in arrays[key]] for name, key in held.items() if key in arrays}
+    return {}
 
 
 def open_dataset(entry: Entry, folder: Path, advice: str, trust: bool = False) -> Any:

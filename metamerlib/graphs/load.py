@@ -18,7 +18,7 @@ from metamerlib.graphs.embedded import (
     bicyclopentyl,
     decalin,
 )
-from metamerlib.graphs.files import FOLDER_VARIABLE, data_folder, feature_names, open_dataset
+from metamerlib.graphs.files import FOLDER_VARIABLE, data_folder, open_dataset, stored_names
 from metamerlib.graphs.sampling import MASKS, stratified_masks
 from metamerlib.graphs.tabular import graph_from_folder
 from metamerlib.plain import as_flag, as_path, as_seed, as_text, made_by, shown
@@ -46,7 +46,8 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
         Data with x [N, F] float32, edge_index [2, E] sorted, both directions; name, num_classes,
         dropped_self_loops, dropped_duplicates, added_reverse_edges (int, directed edges); where there are
         labels y [N] int64 and train_mask, val_mask, test_mask [N] bool (num_classes is 0 without);
-        edge_weight [E] float32 for les-miserables; feature_names (list of F strings) where stored.
+        edge_weight [E] float32 for les-miserables; where stored feature_names (list of F strings) and
+        class_names (list of num_classes strings).
 
     Raises:
         ValueError: if the name is unknown or names a collection, or a pickle is not a known file.
@@ -75,9 +76,7 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
     folder = data_folder(root) / entry.folder
     dataset = _open(entry, folder, trust_pickles)
     graph = _simple(dataset[0], entry.name)
-    names = feature_names(folder / "raw")
-    if names is not None:
-        graph.feature_names = names
+    graph.update(stored_names(folder / "raw"))
     if "train_mask" not in graph:
         graph.update(stratified_masks(graph.y, torch.Generator().manual_seed(seed)))
     for mask in MASKS:

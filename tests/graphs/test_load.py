@@ -309,6 +309,10 @@ def test_known_pickles_are_opened_without_a_word(tmp_path, offline, capfd):
 def test_cora_ml_knows_its_words():
     graph = ml.load_graph("cora-ml")
     assert len(graph.feature_names) == 2879 and graph.feature_names[:2] == ["000", "10"]
+    assert [name.rpartition("/")[2] for name in graph.class_names][2::4] == [
+        "Genetic_Algorithms",
+        "Reinforcement_Learning",
+    ]
     assert not torch.equal(graph.train_mask, ml.load_graph("cora-ml", seed=1).train_mask)
 
 

@@ -1,0 +1,74 @@
+"""Facts about how the book is checked, counted in the files themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+TEST = re.compile(r"^\s*def test_", re.MULTILINE)
+EXAMPLE = re.compile(r"^\s*>>> ", re.MULTILINE)
+
+
+def collect_facts(root: Path) -> dict[str, Any]:
+    """Return what the page "How this book is checked" shows, from the tables, the tests and the claims of a project.
+
+    Args:
+        root: Folder with `results`, `tests` and `metamerlib`.
+    """
+    results = root / "results"
+    runs = _runs(results)
+    claims_file = results / "claims.json"
+    claims = json.loads(claims_file.read_text("utf8")) if claims_file.is_file() else []
+    tables = [path for path in sorted(results.glob("*.parquet")) if not path.name.endswith(".runs.parquet")]
+    return {
+        "first_run": runs["date"].min() if len(runs) else "",
+        "last_run": runs["date"].max() if len(runs) else "",
+        "versions": {name: sorted(set(runs[name])) for name in ("python", "torch", "metamerlib")},
+        "tests": _count(TEST, root / "tests"),
+        "examples": _count(EXAMPLE, root / "metamerlib"),
+        "tables": len(tables),
+        "rows": sum(pq.read_metadata(path).num_rows for path in tables),
+        "points": len(runs),
+        "figures": len(list((results / "public" / "figures").glob("fig-*.json"))),
+        "compute": [
+            {
+                "notebook": notebook,
+                "device": device,
+                "points": len(part),
+                "seconds": round(float(part["seconds"].sum()), 1),
+            }
+            for (notebook, device), part in runs.groupby(["notebook", "device"])
+        ],
+        "claims": len(claims),
+        "certified": sum(bool(claim["certificate"]) for claim in claims),
+        "verdicts": {
+            verdict: sum(claim["verdict"] == verdict for claim in claims)
+            for verdict in ("holds", "fails", "inconclusive", "not tested")
+        },
+    }
+
+
+def _runs(results: Path) -> pd.DataFrame:
+    """Return all run tables as one, with the notebook that each belongs to."""
+    columns = ["notebook", "key", "seconds", "metamerlib", "torch", "python", "device", "date"]
+    parts = [
+        pd.read_parquet(path).assign(notebook=_notebook(path)).reindex(columns=columns)
+        for path in sorted(results.glob("*.runs.parquet"))
+    ]
+    return pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=columns)]).astype({"date": str})
+
+
+def _notebook(path: Path) -> str:
+    """Return the notebook of a run table: the longest name of a main table that begins its own."""
+    name = path.name.removesuffix(".runs.parquet")
+    mains = [other.name.removesuffix(".runs.parquet") for other in path.parent.glob("*.runs.parquet")]
+    return min((main for main in mains if name == main or name.startswith(f"{main}_")), key=len)
+
+
+def _count(pattern: re.Pattern[str], folder: Path) -> int:
+    return sum(len(pattern.findall(path.read_text("utf8"))) for path in sorted(folder.rglob("*.py")))
