@@ -83,7 +83,7 @@ class EdgeSet:
     @classmethod
     def of(cls, graph: Data) -> EdgeSet:
         """Take the edges of a graph, or raise where it is not simple and undirected; see :func:`undirected_pairs`."""
-        return cls(undirected_pairs(graph), int(graph.x.size(0)))
+        return cls(undirected_pairs(graph), int(graph.num_nodes or 0))
 
     def __len__(self) -> int:
         return self.pairs.size(1)

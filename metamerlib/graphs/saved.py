@@ -53,9 +53,9 @@ def read_graph(path: str | os.PathLike[str], *, seed: int = 0) -> Data:
     path, seed = as_path("path", path), as_seed(seed)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; write one by torch.save(graph, path)")
+    torch.serialization.add_safe_globals(PLAIN)  # the context manager would forget PyTorch Geometric's own on leaving
     try:
-        with torch.serialization.safe_globals(PLAIN):
-            held = torch.load(path, map_location="cpu", weights_only=True)
+        held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # anything may stand in a file
         raise ValueError(
             f"{path} cannot be opened as tensors alone: {str(error).splitlines()[0]}; "

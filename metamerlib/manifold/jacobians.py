@@ -192,7 +192,7 @@ def prepare(
     check_module(model)
     if dtype is not None and dtype is not torch.float64:
         raise ValueError(
-            f"dtype is {shown(dtype)}; ranks and volumes need torch.float64: drop dtype, the model is converted"
+            f"dtype is {dtype if isinstance(dtype, torch.dtype) else shown(dtype)}; ranks and volumes need torch.float64: drop dtype, the model is converted"
         )
     check_graph(graph)
     check_device(device)

@@ -310,7 +310,7 @@ def test_types_of_edges_count():
 @pytest.mark.parametrize("name", ["pos", "pe", "node_type", "batch"])
 def test_other_attributes_of_nodes_count(name):
     graph = plain("decalin")
-    graph[name] = torch.arange(10).reshape(10, -1).float()
+    graph[name] = torch.arange(10) if name == "batch" else torch.arange(10.0)[:, None]
     assert switchable(graph).switches == 0
     with pytest.raises(ValueError, match=f"{name} counted too, delete what the model does not read"):
         ml.switch_metamer(graph)

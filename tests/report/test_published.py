@@ -108,6 +108,8 @@ def sizes(kind: str) -> dict[str, int]:
 def sample(table: Path, kind: str) -> list[tuple[dict[str, Any], pd.DataFrame, int]]:
     """Draw cheap points of a table, always the same ones: parameters, published rows, nodes of the graph."""
     rows = pd.read_parquet(table)
+    if "graph" not in rows:  # graphs of its own: samples, or pairs made for it
+        return []
     nodes = sizes(kind)
     seconds = pd.read_parquet(table.with_suffix(".runs.parquet")).set_index("key")["seconds"]
     points = [

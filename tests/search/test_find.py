@@ -223,7 +223,7 @@ def bare(x, edges):
 def test_sparse_graphs_without_labels_work(conv, edges):
     x = features(0, 5)
     x[3] = 0
-    model = gnn(conv=conv)
+    model = gnn(conv=conv, act="elu")
     m = ml.find_metamer(model, bare(x, edges), layer=2)
     check_honest(model, m, 2)
     assert m.status == "converged"

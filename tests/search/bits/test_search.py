@@ -79,7 +79,7 @@ def test_any_bits_any_graph(seed, rows, width, share, ones, solver):
     model = ml.GNN(conv="sage", in_channels=width, hidden_channels=4, out_channels=2, num_layers=1).double()
     m = find(model, Data(x=x, edge_index=edges), ones=ones, solver=solver, max_steps=15, seed=seed)
     check_bits(m, ones)
-    assert m.status in ("converged", "stalled", "max_steps")
+    assert m.status in ("converged", "stalled", "max_steps", "unmoved")
 
 
 def test_only_free_rows_move():

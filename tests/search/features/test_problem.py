@@ -165,7 +165,7 @@ def test_pooled_graphs_of_a_batch_are_repeated_with_every_restart():
     model = gnn(pool="mean", num_layers=2)
     starts = torch.stack([features(1, 66), features(2, 66)])
     problem = build(model, graph, "pool", starts)
-    assert problem.target.activation.shape == (2, 8)
+    assert problem.target.activation.shape == (4, 8)  # two graphs in each of two searches
     alone = build(model, graph, "pool", starts[1:])
     torch.testing.assert_close(problem.evaluate(problem.start).loss[1:], alone.evaluate(alone.start).loss)
 
