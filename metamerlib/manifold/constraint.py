@@ -167,9 +167,8 @@ def match_constraint(
     """
     check_module(model)
     if dtype is not None and dtype is not torch.float64:
-        raise ValueError(
-            f"dtype is {dtype if isinstance(dtype, torch.dtype) else shown(dtype)}; tangents need torch.float64: drop dtype, the model is converted"
-        )
+        got = dtype if isinstance(dtype, torch.dtype) else shown(dtype)
+        raise ValueError(f"dtype is {got}; tangents need torch.float64: drop dtype, the model is converted")
     check_choice("method", method, METHODS)
     check_graph(reference)
     check_device(device)

@@ -191,9 +191,8 @@ def prepare(
     """
     check_module(model)
     if dtype is not None and dtype is not torch.float64:
-        raise ValueError(
-            f"dtype is {dtype if isinstance(dtype, torch.dtype) else shown(dtype)}; ranks and volumes need torch.float64: drop dtype, the model is converted"
-        )
+        got = dtype if isinstance(dtype, torch.dtype) else shown(dtype)
+        raise ValueError(f"dtype is {got}; ranks and volumes need torch.float64: drop dtype, the model is converted")
     check_graph(graph)
     check_device(device)
     check_positive("memory", memory, integer=True)
