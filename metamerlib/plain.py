@@ -40,6 +40,28 @@ def shown(got: object) -> str:
     return type(got).__name__ + (f" of {len(got)}" if hasattr(got, "__len__") else "")
 
 
+def loosely(name: str) -> str:
+    """Return a name in lower case, with hyphens for underscores.
+
+    Example:
+        >>> loosely("Cora_ML")
+        'cora-ml'
+    """
+    return name.lower().replace("_", "-")
+
+
+def closest(got: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Return the known name that is most like a text, or None if none is like it.
+
+    Example:
+        >>> closest("cora-lm", ["Cora_ML", "CiteSeer"]), closest("x", ["adam"])
+        ('Cora_ML', None)
+    """
+    names = {loosely(name): name for name in known}
+    found = difflib.get_close_matches(loosely(got), names, n=1, cutoff=cutoff)
+    return names[found[0]] if found else None
+
+
 def nearest(got: str, known: Iterable[str]) -> str:
     """Return a hint at the known name that is most like a text, or nothing.
 
@@ -47,9 +69,8 @@ def nearest(got: str, known: Iterable[str]) -> str:
         >>> nearest("lbgfs", ["lbfgs", "adam"]), nearest("x", ["adam"])
         ("; did you mean 'lbfgs'?", '')
     """
-    names = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(got.lower(), names, n=1, cutoff=0.6)
-    return f"; did you mean {names[found[0]]!r}?" if found else ""
+    found = closest(got, known, cutoff=0.6)
+    return f"; did you mean {found!r}?" if found else ""
 
 
 def check_choice(what: str, got: object, known: Sequence[Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib.util
 import json
@@ -107,9 +106,10 @@ def _listed(name: str, text: Any) -> list[str]:
 
 
 def _meant(got: str, known: Iterable[str]) -> str:
-    plain = {name.lower().replace("_", "-"): name for name in known}
-    near = difflib.get_close_matches(got.lower().replace("_", "-"), plain, n=1, cutoff=0.5)
-    return f" Did you mean {plain[near[0]]!r}?" if near else ""
+    from metamerlib.plain import closest
+
+    meant = closest(got, known)
+    return f" Did you mean {meant!r}?" if meant else ""
 
 
 def _literals(path: Path) -> set[str]:

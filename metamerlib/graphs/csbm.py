@@ -108,9 +108,7 @@ def bayes_log_odds(graph: Data, nodes: Tensor | None = None) -> Tensor:
         torch.Size([2])
     """
     check_graph(graph)
-    missing = [name for name in ("x", "y", "p", "q", "mu", "sigma") if graph.get(name) is None]
-    if missing:
-        raise ValueError(f"the graph has no {', '.join(missing)}: expected a graph of csbm.sample")
+    _check_sampled(graph, "x", "y", "p", "q", "mu", "sigma")
     y, mean = graph.y, graph.mu
     if not isinstance(y, Tensor) or y.shape != graph.x.shape[:1] or not bool(((y == 0) | (y == 1)).all()):
         raise ValueError(f"y must hold one class 0 or 1 for each of the {graph.x.size(0)} nodes, got {shown(y)}")
@@ -142,10 +140,14 @@ def bayes_gradient(graph: Data) -> Tensor:
         >>> bayes_gradient(sample(num_nodes=20, num_features=2, mu=0.25))
         tensor([0.5000, 0.5000], dtype=torch.float64)
     """
-    missing = [name for name in ("mu", "sigma") if graph.get(name) is None]
+    _check_sampled(graph, "mu", "sigma")
+    return 2 * graph.mu.double() / graph.sigma**2
+
+
+def _check_sampled(graph: Data, *names: str) -> None:
+    missing = [name for name in names if graph.get(name) is None]
     if missing:
         raise ValueError(f"the graph has no {', '.join(missing)}: expected a graph of csbm.sample")
-    return 2 * graph.mu.double() / graph.sigma**2
 
 
 def _simple_edges(graph: Data) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from metamerlib.graphs.embedded import (
 from metamerlib.graphs.files import FOLDER_VARIABLE, data_folder, open_dataset, stored_names
 from metamerlib.graphs.sampling import MASKS, stratified_masks
 from metamerlib.graphs.tabular import graph_from_folder
-from metamerlib.plain import as_flag, as_path, as_seed, as_text, made_by, shown
+from metamerlib.plain import as_flag, as_path, as_seed, as_text, closest, loosely, made_by, shown
 
 
 def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trust_pickles: bool = False) -> Data:
@@ -143,23 +142,18 @@ def _with_classes(graphs: list[Data]) -> list[Data]:
     return graphs
 
 
-def _plain(text: str) -> str:
-    return text.lower().replace("_", "-")
-
-
 def _known(name: str) -> Entry | None:
-    return {_plain(entry.name): entry for entry in (*EMBEDDED, *REAL_GRAPHS)}.get(_plain(name))
+    return {loosely(entry.name): entry for entry in (*EMBEDDED, *REAL_GRAPHS)}.get(loosely(name))
 
 
 def _find(name: str) -> Entry:
     found = _known(name)
     if found is not None:
         return found
-    entries = {_plain(entry.name): entry for entry in (*EMBEDDED, *REAL_GRAPHS)}
-    nearest = difflib.get_close_matches(_plain(name), entries, n=1, cutoff=0.5)
-    hint = f"Did you mean {entries[nearest[0]].name!r}? " if nearest else ""
-    known = ", ".join(entry.name for entry in entries.values())
-    raise ValueError(f"unknown graph {name!r}. {hint}Known graphs: {known}")
+    known = [entry.name for entry in (*EMBEDDED, *REAL_GRAPHS)]
+    meant = closest(name, known)
+    hint = f"Did you mean {meant!r}? " if meant else ""
+    raise ValueError(f"unknown graph {name!r}. {hint}Known graphs: {', '.join(known)}")
 
 
 def _open(entry: Entry, folder: Path, trust_pickles: bool = False) -> datasets.TUDataset:

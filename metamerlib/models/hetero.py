@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
+
+from metamerlib.plain import check_choice
 
 _MASKS = ("y", "train_mask", "val_mask", "test_mask")
 
@@ -235,8 +236,7 @@ def _check(model: object, graph: object, node_type: object) -> None:
         raise TypeError(f"model is a {type(model).__name__}; expected a torch.nn.Module that takes dicts of node types")
     if not isinstance(graph, HeteroData):
         raise TypeError(f"graph is a {type(graph).__name__}; expected HeteroData (a Data needs no view)")
-    if node_type not in graph.node_types:
-        raise ValueError(f"no node type {node_type!r}; expected one of {_listed(graph.node_types)}")
+    check_choice("node type", node_type, graph.node_types)
     bare = [kind for kind in graph.node_types if not isinstance(graph[kind].get("x"), Tensor)]
     if bare:
         raise ValueError(
@@ -248,7 +248,3 @@ def _check(model: object, graph: object, node_type: object) -> None:
     missing = [r for r in graph.edge_types if not isinstance(graph[r].get("edge_index"), Tensor)]
     if missing:
         raise ValueError(f"relation {missing[0]} has no edge_index [2, E]; give it one, or delete the relation")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))

@@ -19,6 +19,7 @@ from metamerlib.metrics.structure_scores import UNCHANGED, edge_distances, struc
 from metamerlib.probing.probe import Probe
 from tests.helpers.graphs import gnn as graph_level
 from tests.helpers.graphs import rings_and_stars
+from tests.helpers.metamers import gnn
 
 CONTRACT = """L_act relative_error node_error_median node_error_p95 silent_nodes pearson spearman snr_db
 prediction_match chance_match start_match shuffled_match feature_cosine feature_cosine_start
@@ -42,9 +43,7 @@ def graph():
 
 
 def build(graph, **options):
-    torch.manual_seed(0)
-    sizes = {"in_channels": graph.num_features, "hidden_channels": 8, "out_channels": 4, "num_layers": 2}
-    return ml.GNN(**({"conv": "gcn"} | sizes | options)).double()
+    return gnn(**({"in_channels": graph.num_features, "hidden_channels": 8, "out_channels": 4} | options))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from metamerlib.graphs.edit import with_features
 from metamerlib.metrics.features import feature_cosine
 from metamerlib.metrics.visible import kept, likeness_in, visible_cosine, visible_likeness
 from metamerlib.probing.row_space import row_space
+from tests.helpers.metamers import gnn
 
 ARCHITECTURES = ["gcn", "gat", "gatv2", "sage", "gin", "cheb", "sgc", "appnp", "mlp"]
 
@@ -21,9 +22,7 @@ def graph():
 
 
 def build(graph, **options):
-    torch.manual_seed(0)
-    sizes = {"in_channels": graph.num_features, "hidden_channels": 3, "out_channels": 2, "num_layers": 2}
-    return ml.GNN(**({"conv": "gcn"} | sizes | options)).double()
+    return gnn(**({"in_channels": graph.num_features, "hidden_channels": 3, "out_channels": 2} | options))
 
 
 def test_cosine_by_hand():

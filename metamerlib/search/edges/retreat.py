@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,13 +22,10 @@ from metamerlib.search.edges.moves import (
 )
 from metamerlib.search.edges.problem import Look, StructureProblem
 from metamerlib.search.edges.swaps import (
-    PROBES,
-    REFRESH,
     EdgeSwaps,
     accepted,
-    degrees_of,
     draw,
-    metrics_of,
+    looked,
     possible,
     turn,
     within,
@@ -85,12 +81,7 @@ class EdgeRetreat:
         held = [len(problem.limits.reference)]
         while held[-1] > problem.limits.highest:
             yield problem.start.clone, before
-            probes = PROBES if step % REFRESH == 0 else 0
-            look = problem.look_closely(pairs, probes, generator)
-            degree = degrees_of(pairs, problem).to(problem.target.activation.dtype)
-            metrics = metrics_of(look, degree, self.rank) if probes and math.isfinite(look.objective) else metrics
-            if len(metrics) != len(look.calls):
-                metrics = []
+            look, degree, metrics = looked(problem, pairs, step, metrics, self.rank, generator)
             shift = self.degrees == "free" and step % 2 == 0
             pairs = accepted(
                 problem, pairs, look, self._propose(problem, pairs, look, metrics, degree, shift, price, generator)

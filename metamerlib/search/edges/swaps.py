@@ -74,15 +74,9 @@ class EdgeSwaps(Schedule):
         unit = float(problem.target.activation.square().sum(1).mean())
         metrics: list[Metric] = []
         while True:
-            probes = PROBES if step % REFRESH == 0 else 0
-            look = problem.look_closely(pairs, probes, generator)
+            look, degree, metrics = looked(problem, pairs, step, metrics, self.rank, generator)
             yield pairs.clone, look.loss
             heat = unit * self.temperature(step)
-            degree = degrees_of(pairs, problem).to(problem.target.activation.dtype)
-            if probes and math.isfinite(look.objective):
-                metrics = metrics_of(look, degree, self.rank)
-            if len(metrics) != len(look.calls):
-                metrics = []
             near = heat == 0 and bool(metrics) and _few_nodes_left(look, self.close)
             after = self._finish(problem, pairs, look, metrics, degree) if near else pairs
             if after is pairs:
@@ -164,9 +158,19 @@ def metrics_of(look: Look, degree: Tensor, rank: int) -> list[Metric]:
     ]
 
 
-def degrees_of(pairs: Tensor, problem: StructureProblem) -> Tensor:
-    """Return the degree of every node ``[N]``."""
-    return torch.bincount(pairs.reshape(-1), minlength=problem.num_nodes)
+def looked(
+    problem: StructureProblem, pairs: Tensor, step: int, metrics: list[Metric], rank: int, generator: torch.Generator
+) -> tuple[Look, Tensor, list[Metric]]:
+    """Look at a set of edges: what is there, the degrees ``[N]``, and a metric for each propagation.
+
+    The metrics are measured anew every `REFRESH` steps; those of before hold as long as there are as many propagations.
+    """
+    probed = step % REFRESH == 0
+    look = problem.look_closely(pairs, PROBES if probed else 0, generator)
+    degree = torch.bincount(pairs.reshape(-1), minlength=problem.num_nodes).to(problem.target.activation.dtype)
+    if probed and math.isfinite(look.objective):
+        metrics = metrics_of(look, degree, rank)
+    return look, degree, metrics if len(metrics) == len(look.calls) else []
 
 
 def draw(size: int, count: int, generator: torch.Generator) -> Tensor:
