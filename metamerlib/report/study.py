@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,26 @@ class Study:
             held = pq.read_schema(self.path(suffix)).names
             texts = {name: text for name, text in texts.items() if name in held}
         records.describe(f"{self.name}{suffix}", self.folder, texts)
+
+    def over_graphs(self, values: pd.Series, bound: float, first: str) -> tuple[tuple[float, float, float, str], str]:
+        """Judge a number that is to lie above a bound on every graph.
+
+        Args:
+            values: One number for each training run, with an index level graph.
+            bound: What the intervals of all graphs with three runs must lie above for "holds", below for "fails".
+            first: Graph whose mean and interval are given.
+
+        Returns:
+            Mean, low, high and the verdict (NaN and "not tested" where the first graph has no run), and the names of
+            the graphs that the verdict is over.
+        """
+        ends = {graph: records.mean_interval(part) for graph, part in values.groupby(level="graph") if len(part) >= 3}
+        holds, fails = [low > bound for _, low, _ in ends.values()], [high < bound for _, _, high in ends.values()]
+        own = values[values.index.get_level_values("graph") == first]
+        tested = not self.quick and bool(ends) and len(own) > 0
+        verdict = records.verdict(holds or [False], fails or [False], tested=tested)
+        numbers = records.mean_interval(own) if len(own) else (math.nan,) * 3
+        return (*numbers, verdict), ", ".join(ends) or "no graph"
 
     def claims(self, claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
         """Keep the study's claims beside its tables, as `<name>.claims.json`, and return them as a page shows them.

@@ -4,6 +4,7 @@ import json
 import math
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 from metamerlib.report import records
@@ -88,3 +89,17 @@ def test_claims_are_kept_beside_the_tables_and_shown_with_the_verdict_first(tmp_
     kept = json.loads((tmp_path / "02_demo.claims.json").read_text())
     assert [row["id"] for row in kept] == ["a", "b"] and kept[1]["effect"] is None and kept[0]["notebook"] == "02_demo"
     assert [row["table"] for row in json.loads((tmp_path / "claims.json").read_text())] == ["02_demo.parquet"] * 2
+
+
+def test_a_number_is_judged_over_the_graphs_with_three_runs(study):
+    index = pd.MultiIndex.from_tuples([(g, s) for g in "ab" for s in range(3)] + [("c", 0)], names=["graph", "seed"])
+    published = Study("99_demo", "published", str(study.folder))
+    values = pd.Series([1.0, 1.1, 0.9, 2.0, 2.1, 1.9, -5.0], index=index)
+    (mean, low, high, verdict), names = published.over_graphs(values, 0.5, "a")
+    assert (mean, verdict, names) == (pytest.approx(1.0), "holds", "a, b") and low < 1 < high
+    assert published.over_graphs(values, 3.0, "a")[0][3] == "fails"
+    assert published.over_graphs(values, 1.5, "a")[0][3] == "inconclusive"
+    numbers, _ = published.over_graphs(values, 0.5, "d")
+    assert numbers[3] == "not tested" and all(math.isnan(number) for number in numbers[:3])
+    assert published.over_graphs(values[values.index.get_level_values("graph") == "c"], 0.5, "c")[0][3] == "not tested"
+    assert Study("99_demo", "quick", str(study.folder)).over_graphs(values, 0.5, "a")[0][3] == "not tested"
