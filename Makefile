@@ -13,7 +13,7 @@ ARGS ?=
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.metamerlib-installed
-BUILD := $(PY) book/tools/build.py
+BUILD := $(PY) -m book.tools
 
 # One thread per process: parallelism is by process, and waiting threads must not spin.
 export OMP_NUM_THREADS := 1
