@@ -2,9 +2,9 @@
 
 Nouns: ``NodeJacobian`` (of one node's activation), ``Constraint`` (the match as an equation), ``Walk``, ``Path``.
 Order of data: ``reach`` finds receptive fields, ``subgraphs`` cuts them out, ``jacobians`` differentiate;
-``dimension``, ``volume`` and ``whole_graph`` count, ``relevance`` weighs a direction; ``matching`` makes a ``constraint``, which has a
-``linearisation``, and from it come ``tangent`` and ``prediction``; ``correction`` brings a point back; ``walking``,
-``path``, ``farthest`` (a search of ``repulsion``) and ``plane`` move.
+``dimension``, ``volume`` and ``whole_graph`` count, ``relevance`` weighs a direction. ``matching`` makes a
+``constraint``, whose ``linearisation`` gives ``tangent`` and ``prediction``; ``correction`` brings a point back;
+``walking``, ``path``, ``farthest`` (a search of ``repulsion``) and ``plane`` move.
 A quantity of the local geometry is a file that asks ``jacobians`` or takes what ``match`` takes.
 All of it in float64. Imports ``search`` and what lies left of it, not ``exact`` or ``metrics``.
 """
