@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from counted import collect_facts
+from listing import write_metamers
 from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def stage(book: Book) -> None:
     if claims.is_file():
         shutil.copy(claims, public)
     write_json(public / "checks.json", collect_facts(ROOT))
+    write_metamers(ROOT / "results", public / "metamers.csv", book.tree / "book" / "_static" / "metamers-listed.js")
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     config["html"]["announcement"] = book.banner
     config["sphinx"]["config"]["own_run"] = book.command
