@@ -2,10 +2,10 @@
 
 Nouns: ``NodeJacobian`` (of one node's activation), ``Constraint`` (the match as an equation), ``Walk``, ``Path``.
 Order of data: ``receptive_field`` and ``subgraphs`` cut the graph, ``jacobians`` differentiate; ``dimension``,
-``volume`` and ``whole_graph`` count; ``constraint`` with ``linearisation`` gives ``tangent`` and ``prediction``,
-``correction`` brings a point back, ``relevance`` weighs a direction; ``walking``, ``path``, ``farthest`` (a search of
-``repulsion``) and ``plane`` move.
-A quantity of the local geometry is a file that asks ``jacobians`` or ``constraint``.
+``volume`` and ``whole_graph`` count, ``relevance`` weighs a direction; ``matching`` makes a ``constraint``, which has a
+``linearisation``, and from it come ``tangent`` and ``prediction``; ``correction`` brings a point back; ``walking``,
+``path``, ``farthest`` (a search of ``repulsion``) and ``plane`` move.
+A quantity of the local geometry is a file that asks ``jacobians`` or takes what ``match`` takes.
 All of it in float64. Imports ``search`` and what lies left of it, not ``exact`` or ``metrics``.
 """
 
@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "volume": ["log_volume_change", "split_linear"],
         "walking": ["walk"],
         "whole_graph": ["whole_graph_dimension"],
-        "constraint": ["Constraint", "match_constraint"],
+        "constraint": ["Constraint"],
+        "matching": ["match"],
     },
 )
