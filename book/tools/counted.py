@@ -57,13 +57,13 @@ def _runs(results: Path) -> pd.DataFrame:
     """Return all run tables as one, with the notebook that each belongs to."""
     columns = ["notebook", "key", "seconds", "metamerlib", "torch", "python", "device", "date"]
     parts = [
-        pd.read_parquet(path).assign(notebook=_notebook(path)).reindex(columns=columns)
+        pd.read_parquet(path).assign(notebook=notebook_of(path)).reindex(columns=columns)
         for path in sorted(results.glob("*.runs.parquet"))
     ]
     return pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=columns)]).astype({"date": str})
 
 
-def _notebook(path: Path) -> str:
+def notebook_of(path: Path) -> str:
     """Return the notebook of a run table: the longest name of a main table that begins its own."""
     name = path.name.removesuffix(".runs.parquet")
     mains = [other.name.removesuffix(".runs.parquet") for other in path.parent.glob("*.runs.parquet")]

@@ -82,9 +82,9 @@ def stage(book: Book) -> None:
     for folder in book.public:
         if folder.is_dir():
             shutil.copytree(folder, public, dirs_exist_ok=True, ignore=LEFT_OUT)
-    claims = ROOT / "results" / "claims.json"
-    if claims.is_file():
-        shutil.copy(claims, public)
+    for name in ("claims.json", "claims-before.json"):
+        if (ROOT / "results" / name).is_file():
+            shutil.copy(ROOT / "results" / name, public)
     write_json(public / "checks.json", collect_facts(ROOT))
     write_metamers(ROOT / "results", public / "metamers.csv", book.tree / "book" / "_static" / "metamers-listed.js")
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
