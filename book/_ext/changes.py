@@ -17,8 +17,8 @@ Claim = dict[str, Any]
 def compared(before: list[Claim], now: list[Claim]) -> dict[str, list[tuple[Claim | None, Claim | None]]]:
     """Return pairs of a claim then and now, by what happened to it: the first that applies.
 
-    Kinds: "verdict", "effect" (the new one lies outside the old interval), "digits" (another effect, inside it), "words"
-    (another statement), "same", "new", "gone".
+    Kinds: "verdict", "effect" (the new one lies outside the old interval, or there was none), "digits" (another effect,
+    inside it), "words" (another statement), "same", "new", "gone".
     """
     then = {claim["id"]: claim for claim in before}
     found: dict[str, list[tuple[Claim | None, Claim | None]]] = {}
@@ -78,7 +78,7 @@ class Changes(SphinxDirective):
         section = nodes.section("", nodes.title("", head), ids=[f"changes-{kind}"])
         rows = [[(new or old or {})["statement"], said(old), said(new) or "(dropped)"] for old, new in pairs]
         lines = table(["claim", "then", "now"], rows)
-        for line, (old, new) in zip(list(lines.findall(nodes.row))[1:], pairs, strict=True):
+        for line, (_, new) in zip(list(lines.findall(nodes.row))[1:], pairs, strict=True):
             if new:
                 line.children[0].children[0] += [nodes.Text(" "), self._link(new)]
         section += lines

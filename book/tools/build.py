@@ -1,4 +1,4 @@
-"""The commands behind `make book`, `site`, `run`, `full`, `sweep`, `publish`, `release` and the notebook part of `test`."""
+"""The commands behind `make book`, `site`, `run`, `full`, `sweep`, `publish`, `release`, and notebooks in `test`."""
 
 from __future__ import annotations
 
