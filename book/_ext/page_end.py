@@ -37,9 +37,9 @@ again:</p>
 </section>
 """
 
-TOOK = """<p class="took">What the published run took: {seconds} of computing for {points} points, the longest {longest},
-at one thread each on {device}; at most {memory} of memory in a process. Computed {days} with
-metamerlib {metamerlib}, PyTorch {torch} and Python {python}.</p>
+TOOK = """<p class="took">What the published run took: {seconds} of computing for {points} points, the longest
+{longest}, at one thread each on {device}; at most {memory} of memory in a process. Computed {days} with metamerlib
+{metamerlib}, PyTorch {torch} and Python {python}.</p>
 """
 
 ENDED = """<p class="ended">How its searches ended: {ended}.
@@ -47,8 +47,8 @@ ENDED = """<p class="ended">How its searches ended: {ended}.
 <a href="../book/rerun.html#when-a-search-does-not-converge">what to do when a search stalls</a>.</p>
 """
 
-ELSEWHERE = """<p class="elsewhere">Without a copy of the project: the buttons at the top open this notebook on Binder or
-Colab. In Colab, run this in a first cell:</p>
+ELSEWHERE = """<p class="elsewhere">Without a copy of the project: the buttons at the top open this notebook on
+Binder or Colab. In Colab, run this in a first cell:</p>
 <pre class="command">!git clone --depth 1 --branch {branch} {url} metamers
 !pip install --quiet ./metamers
 %cd metamers</pre>
