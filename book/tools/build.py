@@ -1,4 +1,4 @@
-"""The commands behind `make book`, `site`, `run`, `full`, `sweep`, `publish` and the notebook part of `test`."""
+"""The commands behind `make book`, `site`, `run`, `full`, `sweep`, `publish`, `release`, and notebooks in `test`."""
 
 from __future__ import annotations
 
@@ -134,6 +134,14 @@ def publish(options: argparse.Namespace) -> None:
     publish_notebook(options.notebook)
 
 
+def release(options: argparse.Namespace) -> None:
+    from book.tools.pages import PUBLISHED, build
+    from book.tools.release import make_release
+
+    build(PUBLISHED)
+    make_release(PUBLISHED.html)
+
+
 def validate(options: argparse.Namespace) -> None:
     """Run the saved notebooks again and compare every text output with what was saved."""
     names = notebook_names()
@@ -153,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     quick_options = commands.add_parser("quick")
     quick_options.add_argument("--fresh", action="store_true", help="compute every notebook again")
     quick_options.add_argument("--jobs", type=int, default=2)
-    for name in ("site", "validate"):
+    for name in ("site", "release", "validate"):
         commands.add_parser(name)
     for name in ("run", "full", "shard", "sweep", "publish"):
         with_notebook = commands.add_parser(name, prefix_chars="\0")
@@ -165,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     os.environ.update(ENVIRONMENT)
     options = parser().parse_args()
-    commands = {f.__name__: f for f in (quick, site, run, full, shard, sweep, publish, validate)}
+    commands = {f.__name__: f for f in (quick, site, release, run, full, shard, sweep, publish, validate)}
     try:
         if "notebook" in options:
             find_notebook(options.notebook)
