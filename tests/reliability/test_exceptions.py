@@ -1,4 +1,4 @@
-"""Models that raise in the middle of a call, and interrupted calls: no hook, mode, gradient or number is left changed."""
+"""Models that raise in mid-call, and interrupted calls: no hook, mode, gradient or number is left changed."""
 
 import copy
 

@@ -1,5 +1,6 @@
 """A full disk and a folder that may not be written: named in the error, and nothing that was there is spoilt."""
 
+import json
 import os
 import subprocess
 import sys
@@ -71,9 +72,8 @@ print("SAID" + json.dumps(said))
 
 
 def run(folder, how):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), how], env=environment(ROOT), cwd=ROOT, capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", PROGRAM, str(folder), how]
+    done = subprocess.run(command, env=environment(ROOT), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -85,8 +85,6 @@ def held(folder):
 def refused(folder, how):
     """Run all writes where none can succeed; return what each said, after a look at what was there before."""
     before = held(folder)
-    import json
-
     said = json.loads(run(folder, how).rpartition("SAID")[2])
     assert held(folder) == before, "something was spoilt or left behind"
     return said

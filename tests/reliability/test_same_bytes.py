@@ -19,7 +19,8 @@ from metamerlib.report import records
 
 store, shards, order = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 SPACES = {
-    "features": {}, "adam": {"solver": "adam"}, "bits": {"values": "binary"}, "ste": {"values": "binary", "solver": "ste"},
+    "features": {}, "adam": {"solver": "adam"},
+    "bits": {"values": "binary"}, "ste": {"values": "binary", "solver": "ste"},
     "edges": {"vary": "structure"}, "retreat": {"vary": "structure", "solver": "retreat", "max_overlap": 0.5},
     "weighted": {"vary": "structure", "values": "weighted"}, "both": {"vary": "both"},
     "restarts": {"num_restarts": 3}, "dimension": None, "null space": None,
@@ -82,9 +83,7 @@ def test_every_order_of_points_and_shards(tmp_path):
         todo = list(itertools.chain(range(shards), moments.choices(range(shards), k=2)))
         moments.shuffle(todo), moments.shuffle(points)
         for shard in todo if shards > 1 else []:
-            records.compute(
-                value, points, name="demo", recipe=1, store=store, shard=(shard, shards), progress=False
-            )
+            records.compute(value, points, name="demo", recipe=1, store=store, shard=(shard, shards), progress=False)
         records.compute(value, points, name="demo", recipe=1, store=store, progress=False)
         tables.add((store / "demo.parquet").read_bytes())
     assert len(tables) == 1
