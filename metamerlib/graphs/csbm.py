@@ -140,6 +140,7 @@ def bayes_gradient(graph: Data) -> Tensor:
         >>> bayes_gradient(sample(num_nodes=20, num_features=2, mu=0.25))
         tensor([0.5000, 0.5000], dtype=torch.float64)
     """
+    check_graph(graph)
     _check_sampled(graph, "mu", "sigma")
     return 2 * graph.mu.double() / graph.sigma**2
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.graphs.sampling import MASKS, stratified_masks
+from metamerlib.plain import as_path, as_seed
 
 Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 """The path of a CSV file with a header, or a frame."""
@@ -62,6 +63,7 @@ def graph_from_csv(
         >>> graph.edge_index.tolist(), graph.x.tolist(), graph.class_names
         ([[0, 1, 1, 2], [1, 0, 2, 1]], [[1.0], [2.0], [3.0]], ['x', 'y'])
     """
+    seed = as_seed(seed)
     pairs, rows = _read(edges, "edges"), _read(features, "features")
     if pairs.shape[1] < 2:
         raise ValueError(f"edges has the columns {list(pairs.columns)}; expected two, the ends of each edge")
@@ -95,11 +97,12 @@ def graph_from_folder(folder: str | Path, seed: int = 0) -> Data:
 def _read(table: Table, what: str) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
+    path = as_path(what, table)
     try:
-        read = pd.read_csv(Path(table), skipinitialspace=True)
+        read = pd.read_csv(path, skipinitialspace=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{what}: there is no file {Path(table).absolute()}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise FileNotFoundError(f"{what}: there is no file {path.absolute()}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ValueError(f"{what}: {table} is no CSV with a header: {error}") from error
     if read.columns.map(lambda column: str(column).replace(".", "", 1).isdigit()).all():
         raise ValueError(f"{what}: the first line of {table} is {list(read.columns)}; expected names of the columns")

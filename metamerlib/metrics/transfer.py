@@ -17,6 +17,8 @@ from metamerlib.graphs.edit import with_features
 from metamerlib.metrics import matching
 from metamerlib.metrics.null import random_partners
 from metamerlib.models.calling import Forward, call, first_scores, private_copy, takes_features_alone, unwrapped
+from metamerlib.plain import as_seed, check_forward
+from metamerlib.plain import shown as text_of
 
 if TYPE_CHECKING:
     from metamerlib.search.metamer import Metamer
@@ -61,7 +63,7 @@ def transfer(
         ``accuracy_metamer`` and ``accuracy_start`` on the test nodes; ``note``, why an entry is NaN.
 
     Raises:
-        TypeError: If a judge is no model or the labels are not those of nodes.
+        TypeError: If metamer is none, a judge is no model or the labels are not those of nodes.
         ValueError: If there is no judge, a judge fails on the reference or has no classes for its nodes.
 
     Example:
@@ -71,7 +73,11 @@ def transfer(
         >>> ml.transfer(ml.nullspace_metamer(model, graph), {"itself": model})["agreement"].item()
         1.0
     """
-    named = _named(judges)
+    for what, given in (("metamer", metamer), ("nullspace", metamer if nullspace is None else nullspace)):
+        if not all(hasattr(given, name) for name in ("graph", "reference", "start", "nodes")):
+            raise TypeError(f"{what} must be a metamerlib.Metamer, got {text_of(given)}; make one with find_metamer")
+    check_forward(forward)
+    seed, named = as_seed(seed), _named(judges)
     labelled = metamer.reference if graph is None else graph
     check_graph(labelled)
     if labelled.num_nodes != metamer.reference.num_nodes:
