@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_graph, check_nodes
+from metamerlib.checks import as_tensor, check_graph, check_nodes
 from metamerlib.manifold.tangent import project_to_tangent
 from metamerlib.models.calling import Forward
 
@@ -58,6 +58,7 @@ def linear_prediction(
     check_graph(graph)
     free, rows = check_nodes("free_nodes", free_nodes, len(graph.x)), graph.x.detach()
     rows = rows if free is None else rows[free]
+    as_tensor("start", start, "n", "F")
     if start.shape != rows.shape:
         raise ValueError(f"start must hold the free features {list(rows.shape)}, got {list(start.shape)}")
     rows, start = rows.double(), start.detach().double()

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metamerlib import __version__
-from metamerlib.plain import as_count, as_list, as_mapping
+from metamerlib.plain import as_count, as_list, as_mapping, as_text
 from metamerlib.report.arguments import SHARD_VARIABLE as SHARD_VARIABLE
 from metamerlib.report.arguments import as_folder, as_name, as_points, as_shard, check_function
 from metamerlib.report.columns import describe as describe
@@ -148,10 +148,10 @@ def compute(
 def merge(name: str, store: str | Path, *, recipe: int, function: str | None = None) -> Path:
     """Merge finished points into the result table and the run table, and return the former's path.
 
-    The table keeps every point of this recipe, asked for lately or not; delete it to start anew. Its
-    metadata holds the name of the function that computed it, by default the one its points name.
-    Let only one process merge a table at a time.
+    The table keeps every point of this recipe, asked for lately or not; delete it to start anew. Its metadata holds
+    the function's name, by default the one its points name. Let only one process merge a table at a time.
     """
+    function = None if function is None else as_text("function", function, "measure")
     name, recipe, store = as_name("name", name), as_count("recipe", recipe, least=0), as_folder("store", store)
     held = _collect(name, store, recipe)
     keys = sorted(held.rows)
