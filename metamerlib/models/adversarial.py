@@ -20,12 +20,11 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice, check_graph, check_model, check_module, check_positive
 from metamerlib.graphs.edit import with_features
-from metamerlib.graphs.sampling import MASKS
 from metamerlib.models.calling import call, private_copy
 from metamerlib.models.first_maps import first_linear_maps
 from metamerlib.models.propagation import fix_structure
 from metamerlib.models.training_data import labelled_union
-from metamerlib.plain import as_count, as_seed
+from metamerlib.plain import as_count, as_seed, as_text
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -248,11 +247,11 @@ def robust_accuracy(
     many = not isinstance(graph, Data)
     check_module(model)
     check_positive("restarts", restarts, integer=True)
-    check_choice("mask", mask, MASKS)
-    seed = as_seed(seed)
+    mask, seed = as_text("mask", mask, "test_mask"), as_seed(seed)
     whole = graph if isinstance(graph, Data) else labelled_union(graph, seed)
     if not many:
-        check_graph(whole), check_model(model, whole)
+        check_graph(whole)
+        check_model(model, whole)
     chosen = whole.get(mask)
     if chosen is None or not chosen.any():
         raise ValueError(f"the graph has no {mask} with a True entry; name another mask")
