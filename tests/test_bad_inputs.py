@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 import metamerlib as ml
 from metamerlib.certificates import edge_bits, edge_spectrum, expected_loss, feature_bits, log2_binomial
@@ -843,6 +843,60 @@ METRICS = {
 }
 
 
+CSV_EDGES, CSV_NODES = "from,to\na,b\n", "node,size,label\na,1,x\nb,2,y\n"
+
+
+def tables(edges=CSV_EDGES, nodes=CSV_NODES, **options):
+    def call(folder):
+        for name, text in (("edges.csv", edges), ("nodes.csv", nodes)):
+            if text is not None:
+                (folder / name).write_text(text, "utf8")
+        return ml.graph_from_csv(folder / "edges.csv", folder / "nodes.csv", **options)
+
+    return call
+
+
+OTHERS = {
+    "csv: no file": (tables(edges=None), FileNotFoundError, "edges: there is no file"),
+    "csv: empty": (tables(nodes=""), ValueError, "is no CSV with a header"),
+    "csv: no header": (tables(edges="1,2\n3,4\n"), ValueError, "expected names of the columns"),
+    "csv: one column": (tables(edges="from\na\n"), ValueError, "expected two, the ends of each edge"),
+    "csv: unknown node": (tables(edges="from,to\na,z\n"), ValueError, "'z' in row 0"),
+    "csv: no rows": (tables(nodes="node,size,label\n"), ValueError, "features has no rows"),
+    "csv: text": (tables(nodes="node,size,label\na,big,x\nb,2,y\n"), ValueError, "'size' holds 'big' in row 0"),
+    "csv: twice": (tables(nodes="node,size,label\na,1,x\na,2,y\n"), ValueError, "names 'a' twice"),
+    "csv: one label": (tables(nodes="node,size,label\na,1,x\nb,2,x\n"), ValueError, "two classes at least"),
+    "csv: no text": (tables(nodes="node,size\na,\nb,2\n"), ValueError, "expected finite numbers"),
+    "csv: seed": (tables(seed=0.5), TypeError, "seed must be an integer"),
+    "csv: a number": (lambda: ml.graph_from_csv(3, 4), TypeError, "edges"),
+    "evaluate: text": (lambda: ml.evaluate("no such model", lesson()), ValueError, "unknown convolution"),
+    "evaluate: no classes": (lambda: ml.evaluate("gcn", graph()), ValueError, "set graph.num_classes"),
+    "evaluate: number": (lambda: ml.evaluate(3, lesson()), TypeError, "model_or_factory must be a model"),
+    "evaluate: graph a name": (lambda: ml.evaluate("gcn", "karate"), TypeError, "graph must be"),
+    "evaluate: swapped": (lambda: ml.evaluate(graph(), gcn()), TypeError, "graph must be"),
+    "transfer: no metamer": (lambda: ml.transfer(graph(), gcn()), TypeError, "metamer must be a metamerlib.Metamer"),
+    "transfer: None": (lambda: ml.transfer(None, gcn()), TypeError, "metamer must be a metamerlib.Metamer"),
+    "transfer: no judge": (lambda: ml.transfer(found(), []), ValueError, "judges is empty"),
+    "transfer: judge a name": (lambda: ml.transfer(found(), "gcn"), TypeError, "judges must be a model"),
+    "transfer: judges numbers": (lambda: ml.transfer(found(), [1]), TypeError, "judge 'judge 0' must be"),
+    "transfer: graph a name": (lambda: ml.transfer(found(), gcn(), "karate"), TypeError, "graph must be"),
+    "transfer: other graph": (lambda: ml.transfer(found(), gcn(), ml.load_graph("karate")), ValueError, "has 34 nodes"),
+    "transfer: nullspace": (lambda: ml.transfer(found(), gcn(), nullspace=graph()), TypeError, "nullspace must be"),
+    "transfer: seed": (lambda: ml.transfer(found(), gcn(), seed=0.5), TypeError, "seed must be an integer"),
+    "transfer: forward": (lambda: ml.transfer(found(), gcn(), forward=3), TypeError, "forward must be"),
+    "view: graph": (lambda: ml.hetero.view(gcn(), graph(), "film"), TypeError, "expected HeteroData"),
+    "view: model": (lambda: ml.hetero.view("han", HeteroData(), "film"), TypeError, "expected a torch.nn.Module"),
+    "view: no type": (lambda: ml.hetero.view(gcn(), HeteroData(), "film"), ValueError, "node type"),
+    "gradient: no cSBM": (lambda: ml.csbm.bayes_gradient(graph()), ValueError, "mu"),
+    "gradient: a name": (lambda: ml.csbm.bayes_gradient("csbm"), TypeError, "graph must be"),
+    "merge: name": (lambda p: records.merge("../x", p, recipe=1), ValueError, "name is '../x'"),
+    "merge: recipe": (lambda p: records.merge("t", p, recipe=None), TypeError, "recipe must be an integer"),
+    "merge: store": (lambda: records.merge("t", None, recipe=1), TypeError, "store"),
+    "read_runs: none": (lambda p: records.read_runs("t", p), FileNotFoundError, "make full NOTEBOOK=t"),
+    "read_runs: name": (lambda p: records.read_runs("", p), ValueError, "name is empty"),
+}
+
+
 TABLES = {
     "edges": pd.DataFrame({"from": ["a", "b"], "to": ["b", "c"]}),
     "features": pd.DataFrame({"node": ["a", "b", "c"], "size": [1, 2, 3], "label": ["x", "y", "x"]}),
@@ -951,13 +1005,13 @@ MORE = {
     "gradient: sigma": (lambda: ml.csbm.bayes_gradient(graph(mu=X[0], sigma=0)), ValueError, "sigma must be positive"),
     "prediction: None": (
         lambda: ml.manifold.linear_prediction(gcn(), graph(), None, layer=1),
-        TypeError,
-        "start must be a torch.Tensor",
+        ValueError,
+        r"start must be a tensor \[6, 5\]",
     ),
     "prediction: NaN": (
         lambda: ml.manifold.linear_prediction(gcn(), graph(), graph().x * NAN, layer=1),
         ValueError,
-        "start holds 30 NaN",
+        "start holds NaN",
     ),
     "dimension: no nodes": (
         lambda: ml.metamer_dimension(gcn(), Data(x=torch.ones(0, 5), edge_index=torch.ones(2, 0).long())),
@@ -1027,7 +1081,7 @@ MORE = {
 WINGS = {
     "find": FIND, "compare": COMPARE, "train": TRAIN, "graphs": GRAPHS, "exact": EXACT, "manifold": MANIFOLD,
     "records": RECORDS, "figures": FIGURES, "metamer": METAMER, "metrics": METRICS,
-    "more": MORE,
+    "others": OTHERS, "more": MORE,
 }  # fmt: skip
 ROWS = {f"{wing}: {name}": row for wing, rows in WINGS.items() for name, row in rows.items()}
 

@@ -107,7 +107,7 @@ def _read(table: Table, what: str) -> pd.DataFrame:
         read = pd.read_csv(Path(table), skipinitialspace=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"{what}: there is no file {Path(table).absolute()}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ValueError(f"{what}: {table} is no CSV with a header: {error}") from error
     if read.columns.map(lambda column: str(column).replace(".", "", 1).isdigit()).all():
         raise ValueError(f"{what}: the first line of {table} is {list(read.columns)}; expected names of the columns")

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_positive
 from metamerlib.manifold.dimension import rank_of, singular_values
 from metamerlib.manifold.jacobians import MEMORY, LocalModel, NodeJacobian, prepare
-from metamerlib.manifold.subgraphs import restricted, stand_in_of
+from metamerlib.manifold.subgraphs import restricted, weights_of
 from metamerlib.models.calling import Forward
 from metamerlib.models.convolutions import row_of
 
@@ -158,7 +158,7 @@ def split_linear(
             f"the first layer is {block}; only gcn and sgc without a norm split, others have no closed form"
         )
     weight = conv.lin.weight
-    stand_in = stand_in_of(restricted(local.plain, local.graph))
+    stand_in = weights_of(restricted(local.plain, local.graph))
     lengths = stand_in.row_norms(chosen, row.hops(conv))
     strength = singular_values(weight)
     full = rank_of(strength, (weight.size(0), local.num_features)) == weight.size(0)

@@ -16,7 +16,7 @@ from metamerlib.checks import check_positive
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.dimension import gap_after, rank_of, singular_values
 from metamerlib.manifold.jacobians import LocalModel, prepare
-from metamerlib.manifold.subgraphs import restricted, stand_in_of
+from metamerlib.manifold.subgraphs import restricted, weights_of
 from metamerlib.models.calling import Forward
 from metamerlib.models.convolutions import row_of
 from metamerlib.models.gnn import Layer
@@ -98,7 +98,7 @@ def _factors(local: LocalModel) -> tuple[Tensor, Tensor] | None:
         return None
     _check(local.reach.num_nodes**2, "the matrix P", local.memory)
     twin = restricted(local.plain, local.graph)
-    once, weight = stand_in_of(twin).dense(), conv.lin.weight
+    once, weight = weights_of(twin).dense(), conv.lin.weight
     spread = torch.linalg.matrix_power(once, row.hops(conv))
     moved = spread @ (local.graph.x @ weight.T)
     if not agree(moved - moved.mean(0), z - z.mean(0)):

@@ -151,7 +151,7 @@ def ranks(values: Tensor) -> Tensor:
     as_tensor("values", values, dtype="number", empty=True, finite=False)
     if values.isnan().any():
         return torch.full_like(values, float("nan"), dtype=torch.float64)
-    # numpy's unique takes half the time of scipy's rankdata and of torch's unique.
+    # numpy's unique takes half the time of scipy's rankdata and of torch's unique: a quarter of a null distribution.
     flat = values.detach().cpu().numpy().ravel()
     _, place, count = np.unique(flat, return_inverse=True, return_counts=True)
     ranked = (np.cumsum(count) - (count - 1) / 2)[place]

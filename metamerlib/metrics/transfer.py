@@ -60,7 +60,7 @@ def transfer(
         ``accuracy_metamer`` and ``accuracy_start`` on the test nodes; ``note``, why an entry is NaN.
 
     Raises:
-        TypeError: If a judge is no model or the labels are not those of nodes.
+        TypeError: If metamer is none, a judge is no model or the labels are not those of nodes.
         ValueError: If there is no judge, a judge fails on the reference or has no classes for its nodes.
 
     Example:
