@@ -163,7 +163,7 @@ def several_metamers(
     for number in range(count):
         began = time.perf_counter()
         repulsion = Repulsion.of(constraint, others, tolerance)
-        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+        noise = torch.randn(x.shape, generator=generator, device="cpu", dtype=torch.float64).to(x)
         settings = {"solver": "several", "seed": seed, "number": number}
         found.append(repulsion.search(repulsion.somewhere(noise), max_steps, began, settings))
         others.append(constraint.rows_of(found[-1].graph))
