@@ -53,8 +53,8 @@ class Dropout(nn.Dropout):
         if x.layout != torch.sparse_coo:
             return super().forward(x)
         values = super().forward(x.values())
-        about = {"device": x.device, "is_coalesced": True, "check_invariants": False}
-        return torch.sparse_coo_tensor(x.indices(), values, x.shape, **about)
+        with x.device:
+            return torch.sparse_coo_tensor(x.indices(), values, x.shape, is_coalesced=True, check_invariants=False)
 
 
 class Layer(nn.Module):

@@ -79,8 +79,8 @@ def to_csr(row: Tensor, column: Tensor, values: Tensor, size: int) -> Tensor:
     pointer = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        about = {"device": values.device, "check_invariants": False}
-        return torch.sparse_csr_tensor(pointer, column[order], values[order], (size, size), **about)
+        column, values, device = column[order], values[order], values.device
+        return torch.sparse_csr_tensor(pointer, column, values, (size, size), device=device, check_invariants=False)
 
 
 def fix_structure(model: nn.Module) -> nn.Module:
