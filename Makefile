@@ -13,14 +13,15 @@ ARGS ?=
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.metamerlib-installed
-BUILD := $(PY) book/tools/build.py
+BUILD := $(PY) -m book.tools
 
 # One thread per process: parallelism is by process, and waiting threads must not spin.
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
-.PHONY: help install book site run publish full sweep explorer snakemake browser test reliability lint unit clean distclean
+.PHONY: help install book site run publish full sweep release explorer snakemake browser test reliability lint unit \
+  clean distclean
 
 help:
 	@echo 'make book                    set up, compute every notebook live on small embedded graphs, build _build/quick/html'
@@ -34,6 +35,7 @@ help:
 	@echo 'make full NOTEBOOK=name      compute what results/ does not hold yet of the published points; with SHARDS=8'
 	@echo '                             shared out, with ARGS a run of your own on the real graphs'
 	@echo 'make publish NOTEBOOK=name   rerun a notebook on results/ and save it in place, outputs and all'
+	@echo 'make release                 book, results, wheel, source and checksums, the same bytes every time: _build/release'
 	@echo 'make explorer                compute anew what the page Explorer shows (reads Cora_ML)'
 	@echo 'make test                    lint, types, both books, saved notebooks, unit tests'
 	@echo 'make reliability             kills, damaged files, full disks, hostile files, bad input, memory: under half an'
@@ -78,6 +80,9 @@ snakemake: $(INSTALLED)
 	  $(PY) -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[sweep]' \
 	  > $(VENV)/sweep.log 2>&1 || { tail -n 25 $(VENV)/sweep.log; \
 	  echo 'The installation failed: its last lines are above, all of them in $(VENV)/sweep.log'; exit 1; }; }
+
+release: $(INSTALLED)
+	@$(BUILD) release
 
 explorer: $(INSTALLED)
 	@$(PY) -m metamerlib.report.explorer

@@ -108,10 +108,13 @@ def check_processed(folder: Path, trust: bool = False) -> None:
 def stored_names(raw: Path) -> dict[str, list[str]]:
     """Read the words of the columns and of the classes where an npz holds them as text; object arrays stay closed."""
     held = {"feature_names": "attr_names", "class_names": "class_names"}
+    found = {}
     for path in raw.glob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: [str(text) for text in arrays[key]] for name, key in held.items() if key in arrays}
-    return {}
+            for name, key in held.items():
+                with contextlib.suppress(KeyError, ValueError):  # not there, or an array of objects
+                    found[name] = [str(text) for text in arrays[key]]
+    return found
 
 
 def open_dataset(entry: Entry, folder: Path, advice: str, trust: bool = False) -> Any:

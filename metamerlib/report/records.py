@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from metamerlib import __version__
-from metamerlib.plain import as_count, as_list, as_mapping
+from metamerlib.plain import as_count, as_list, as_mapping, as_text
 from metamerlib.report.arguments import SHARD_VARIABLE as SHARD_VARIABLE
 from metamerlib.report.arguments import as_folder, as_name, as_points, as_shard, check_function
 from metamerlib.report.columns import describe as describe
@@ -156,6 +156,7 @@ def merge(name: str, store: str | Path, *, recipe: int, function: str | None = N
     metadata holds the name of the function that computed it, by default the one its points name.
     A second process that merges waits until the first is done.
     """
+    function = None if function is None else as_text("function", function, "measure")
     name, recipe, store = as_name("name", name), as_count("recipe", recipe, least=0), as_folder("store", store)
     path = Path(store) / f"{name}.parquet"
     with alone_in(store):

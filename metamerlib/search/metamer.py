@@ -241,6 +241,12 @@ def _file_to_write(path: str | os.PathLike[str], example: str) -> Path:
     return path
 
 
+def check_metamer(what: str, got: object) -> None:
+    """Raise unless something handed in is a metamer."""
+    if not isinstance(got, Metamer):
+        raise TypeError(f"{what} must be a metamerlib.Metamer, got {shown(got)}; make one with find_metamer")
+
+
 def check_target_of(metamer: Metamer, activation: Tensor) -> None:
     """Raise unless a metamer was found for these activations of its reference ``[|S|, d_k]``."""
     found = activation.detach()

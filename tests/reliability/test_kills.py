@@ -57,7 +57,7 @@ def finish(process):
 
 
 def build(project, *words):
-    finish(started([sys.executable, "book/tools/build.py", *words], project))
+    finish(started([sys.executable, "-m", "book.tools", *words], project))
 
 
 def killed(process, seconds):
@@ -121,7 +121,7 @@ def test_shards_of_a_notebook_killed_four_times(tmp_path, record_property):
     build(whole, "run", NAME, *OWN)
     kills = 0
     for shard in ("0/2", "1/2", "0/2", "1/2"):
-        command = [sys.executable, "book/tools/build.py", "shard", NAME, shard, *OWN]
+        command = [sys.executable, "-m", "book.tools", "shard", NAME, shard, *OWN]
         kills += killed(started(command, other), moments.uniform(0.1, 0.9) * seconds)
     build(other, "shard", NAME, "0/2", *OWN)
     build(other, "shard", NAME, "1/2", *OWN)
@@ -137,7 +137,7 @@ def test_publishing_killed_four_times(tmp_path, record_property):
     moments = random.Random(2)
     project = project_in(tmp_path)
     notebook, results = project / "notebooks" / f"{NAME}.ipynb", project / "results"
-    command = [sys.executable, "book/tools/build.py", "publish", NAME]
+    command = [sys.executable, "-m", "book.tools", "publish", NAME]
     old = notebook.read_bytes()
     before = {path: path.read_bytes() for path in results.glob("*.parquet")}
     kills = 0
