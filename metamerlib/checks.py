@@ -32,13 +32,13 @@ _MODELS = {
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def check_module(model: object) -> None:
+def check_module(model: object, what: str = "model") -> None:
     """Raise unless ``model`` is a torch module whose parameters have values."""
     kind = type(model).__name__
     if isinstance(model, type):
-        raise TypeError(f"model must be a torch.nn.Module, got {shown(model)} itself; make one: {model.__name__}(...)")
+        raise TypeError(f"{what} must be a torch.nn.Module, got {shown(model)} itself; make one: {model.__name__}(...)")
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {kind}{_MODELS.get(kind, '')}")
+        raise TypeError(f"{what} must be a torch.nn.Module, got {kind}{_MODELS.get(kind, '')}")
     lazy = [
         name for name, value in _values(model) if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer)
     ]
@@ -132,6 +132,8 @@ def check_graph(graph: object, *, integers: bool = False) -> None:
     if graph.x is None or graph.edge_index is None:
         raise ValueError(f"graph needs x and edge_index, got {graph}")
     check_features(graph.x, integers=integers)
+    if not len(graph.x):
+        raise ValueError(f"graph has no nodes, got {graph}; give it rows of x")
     _check_edges(graph, graph.x.size(0))
 
 

@@ -23,6 +23,8 @@ def collect_facts(root: Path) -> dict[str, Any]:
     """
     results = root / "results"
     runs = _runs(results)
+    tried_file = results / "reliability.json"
+    tried = json.loads(tried_file.read_text("utf8")) if tried_file.is_file() else {"date": "", "rows": []}
     claims_file = results / "claims.json"
     claims = json.loads(claims_file.read_text("utf8")) if claims_file.is_file() else []
     tables = [path for path in sorted(results.glob("*.parquet")) if not path.name.endswith(".runs.parquet")]
@@ -46,6 +48,7 @@ def collect_facts(root: Path) -> dict[str, Any]:
             for (notebook, device), part in runs.groupby(["notebook", "device"])
         ],
         "took": {notebook: _took(part) for notebook, part in runs.groupby("notebook")},
+        "reliability": {"date": tried["date"], "rows": tried["rows"]},
         "claims": len(claims),
         "certified": sum(bool(claim["certificate"]) for claim in claims),
         "verdicts": {

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from counted import notebook_of
-from project import BuildError
+
+from book.tools.counted import notebook_of
+from book.tools.project import BuildError
 
 NAME = "ro-crate-metadata.json"
 FORMATS = {

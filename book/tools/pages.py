@@ -13,12 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from counted import collect_facts
-from listing import write_metamers
-from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
+
+from book.tools.counted import collect_facts
+from book.tools.listing import write_metamers
+from book.tools.project import (
+    BUILD,
+    NOTEBOOKS,
+    ROOT,
+    BuildError,
+    read_json,
+    relative,
+    say,
+    tree_fingerprint,
+    write_json,
+)
 
 if TYPE_CHECKING:
-    from own import OwnRun
+    from book.tools.own import OwnRun
 
 BANNER = "Quick profile, embedded data, computed on this machine. Numbers differ from the published ones."
 WIDGET = [ROOT / "metamerlib" / "search" / name for name in ("page.js", "page.css")]  # the explorer's own files

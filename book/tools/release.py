@@ -22,8 +22,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
-from crate import NAME, describe_results
-from project import BUILD, ROOT, BuildError, relative, say
+
+from book.tools.crate import NAME, describe_results
+from book.tools.project import BUILD, ROOT, BuildError, relative, say
 
 RELEASE = BUILD / "release"
 SUMS = "SHA256SUMS"

@@ -19,8 +19,8 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-from own import MAY_FAIL, OwnRun, leave_out_failed, own_copy, prepare_store
-from project import BUILD, ENVIRONMENT, NOTEBOOKS, ROOT, BuildError, find_notebook, relative, say
+from book.tools.own import MAY_FAIL, OwnRun, leave_out_failed, own_copy, prepare_store
+from book.tools.project import BUILD, ENVIRONMENT, NOTEBOOKS, ROOT, BuildError, find_notebook, relative, say
 
 KERNELS: list[Any] = []
 

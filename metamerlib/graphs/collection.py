@@ -60,8 +60,6 @@ def union_of(graphs: Sequence[Data]) -> Data:
 
 
 def _check_like(graph: Data, first: Data, place: int) -> None:
-    if graph.x.size(0) == 0:
-        raise ValueError(f"graphs[{place}] has no nodes; leave it out")
     if graph.get("batch") is not None:
         raise ValueError(f"graphs[{place}] is a union with a batch; hand in its graphs one by one")
     if graph.x.size(1) != first.x.size(1):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.checks import as_tensor, check_graph, check_nodes, check_positive
+from metamerlib.checks import as_tensor, check_graph, check_nodes, check_positive, check_structure
 from metamerlib.graphs.sampling import sample_edges, stratified_masks
 from metamerlib.plain import as_count, as_real, as_seed, shown
 
@@ -140,7 +140,10 @@ def bayes_gradient(graph: Data) -> Tensor:
         >>> bayes_gradient(sample(num_nodes=20, num_features=2, mu=0.25))
         tensor([0.5000, 0.5000], dtype=torch.float64)
     """
+    check_structure(graph)
     _check_sampled(graph, "mu", "sigma")
+    as_tensor("mu", graph.mu, "F")
+    check_positive("sigma", graph.sigma)
     return 2 * graph.mu.double() / graph.sigma**2
 
 

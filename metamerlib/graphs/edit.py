@@ -7,6 +7,7 @@ import copy
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.checks import as_tensor
 from metamerlib.plain import shown
 
 
@@ -45,5 +46,6 @@ def with_edges(graph: Data, edge_index: Tensor, weight: Tensor | None = None) ->
         del other[name]
     other.edge_index = edge_index
     if weight is not None:
+        as_tensor("weight", weight, edge_index.size(1), empty=True)
         other.edge_weight = weight
     return other

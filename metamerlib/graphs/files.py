@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from torch_geometric import datasets
 
-from metamerlib.graphs.catalogue import (
-    Entry,
-)
+from metamerlib.graphs.catalogue import Entry
+from metamerlib.writing import check_archive, first_line
 
 FOLDER_VARIABLE = "METAMERLIB_DATA"
 TRUST_VARIABLE = "METAMERLIB_TRUST_PICKLES"
@@ -97,11 +96,12 @@ def check_processed(folder: Path, trust: bool = False) -> None:
         return
     for path in sorted(folder.glob("*.pt")):
         try:
+            check_archive(path)
             torch.load(path, weights_only=True, mmap=True)
         except Exception as error:
             raise ValueError(
-                f"{path} cannot be read as plain tensors. Delete {folder}, it is made anew from the raw "
-                f"files; or, if you trust its source, set {TRUST_VARIABLE}=1."
+                f"{path} cannot be read as plain tensors ({first_line(error)}). Delete {folder}, it is made anew from "
+                f"the raw files; or, if you trust its source, set {TRUST_VARIABLE}=1."
             ) from error
 
 

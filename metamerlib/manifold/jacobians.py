@@ -17,7 +17,7 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_device, check_graph, check_module, check_nodes, check_positive
 from metamerlib.graphs.edit import with_features
-from metamerlib.manifold.receptive_field import Members, Reach, find_reach
+from metamerlib.manifold.reach import Members, Reach, find_reach
 from metamerlib.manifold.subgraphs import restricted, select, subgraph
 from metamerlib.models.calling import Forward
 from metamerlib.plain import shown

@@ -74,6 +74,7 @@ def sample_log_volume(
     """
     check_positive("noise", noise)
     check_positive("nearness", nearness)
+    noise, nearness = float(noise), float(nearness)
     check_positive("num_samples", num_samples, integer=True)
     node, seed = as_count("node", node, least=0), as_seed(seed)
     local, chosen = prepare(model, graph, layer, node, forward=forward, dtype=None, memory=MEMORY, device=device)

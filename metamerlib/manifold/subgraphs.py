@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.graphs.edges import among
-from metamerlib.manifold.receptive_field import Members, incoming
+from metamerlib.manifold.reach import Members, incoming
 from metamerlib.models.convolutions import sums_neighbours
 from metamerlib.models.propagation import Multiply, StandIn, put_stand_in, stand_in_of, to_csr
 from metamerlib.probing.probe import Probe

@@ -122,7 +122,7 @@ def tfidf_cosine(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, co
     0.8536
     """
     x, reference = _floats(x, reference)
-    rows = _places("rows", rows, len(x))
+    rows = row_places("rows", rows, len(x))
     if corpus is not None:
         corpus = as_tensor("corpus", corpus, "M", x.size(1), dtype="number").to(x)
     if (x < 0).any() or (reference < 0).any():
@@ -201,7 +201,7 @@ def feature_classifier_match(
     for name, mask in (("train_mask", train_mask), ("test_mask", test_mask)):
         if mask is not None:
             as_tensor(name, mask, len(x), dtype="bool")
-    rows = _places("rows", rows, len(x))
+    rows = row_places("rows", rows, len(x))
     y = labels.cpu().numpy()
     train = np.ones(len(y), dtype=bool) if train_mask is None else train_mask.cpu().numpy()
     judged = np.arange(len(y)) if rows is None else rows.cpu().numpy()
@@ -242,7 +242,7 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
     Retrieval(median_rank=2.5, first=0.0)
     """
     x, reference = _floats(x, reference)
-    rows, chunk_size = _places("rows", rows, len(x)), as_count("chunk_size", chunk_size)
+    rows, chunk_size = row_places("rows", rows, len(x)), as_count("chunk_size", chunk_size)
     own = torch.arange(len(x), device=x.device) if rows is None else rows
     if own.numel() == 0:
         return Retrieval(float("nan"), float("nan"))
@@ -280,6 +280,7 @@ def neighbour_cosine(x: Tensor, *, rows: Tensor | None = None, chunk_size: int =
     0.6000000238418579
     """
     x, _ = _floats(x, x)
+    rows, chunk_size = row_places("rows", rows, len(x)), as_count("chunk_size", chunk_size)
     directions = torch.nn.functional.normalize(x, dim=1)
     slack = 64 * torch.finfo(directions.dtype).eps
     table = _sparse(directions) if directions.count_nonzero() < 0.1 * directions.numel() else directions
@@ -304,7 +305,7 @@ def _floats(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return x.detach().to(dtype), reference.detach().to(dtype)
 
 
-def _places(what: str, rows: Tensor | None, size: int) -> Tensor | None:
+def row_places(what: str, rows: Tensor | None, size: int) -> Tensor | None:
     """Return row numbers ``[n]`` after a look at their range; None stands for all."""
     if rows is None:
         return None

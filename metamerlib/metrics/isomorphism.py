@@ -8,6 +8,7 @@ from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.graphs.edges import undirected_pairs
 from metamerlib.graphs.refinement import (
     combine_classes,
     counted_attributes,
@@ -99,6 +100,10 @@ def only_renamed(graph: Data, other: Data, *, max_refinements: int | None = None
     >>> only_renamed(one, other), only_renamed(one, Data(x=torch.tensor([[1], [0], [1]]), edge_index=ends))
     (True, False)
     """
+    for each in (graph, other):
+        undirected_pairs(each)  # refuses what is not simple and undirected
+    if max_refinements is not None:
+        max_refinements = as_count("max_refinements", max_refinements, least=0)
     if graph.num_nodes != other.num_nodes or graph.num_edges != other.num_edges:
         return False
     both = _side_by_side(graph, other)

@@ -188,7 +188,10 @@ def has_classes(output: Tensor | None) -> bool:
     >>> has_classes(torch.zeros(5, 3)), has_classes(torch.zeros(5, 1)), has_classes(None)
     (True, False, False)
     """
-    return output is not None and output.dim() == 2 and output.size(1) > 1
+    if output is None:
+        return False
+    as_tensor("output", output, dtype="number", empty=True, finite=False)
+    return output.dim() == 2 and output.size(1) > 1
 
 
 def prediction_match(output: Tensor | None, reference: Tensor | None, nodes: Tensor | None = None) -> float:

@@ -22,7 +22,7 @@ from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
 from metamerlib.search.page import page_of, shown_share, varied
-from metamerlib.writing import write_atomic
+from metamerlib.writing import check_archive, write_atomic
 
 STATUSES = ("converged", "stalled", "max_steps", "non_finite", "exact")
 
@@ -137,12 +137,14 @@ class Metamer:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is not a saved metamer, lacks a field, or holds one that no metamer has.
+            ValueError: If the file is not a saved metamer, is damaged, lacks a field, or holds one that no metamer
+                has.
         """
         path = as_path("path", path)
         if not path.is_file():
             raise FileNotFoundError(f"no metamer at {path}")
         try:
+            check_archive(path)
             content = torch.load(path, weights_only=True, map_location="cpu")
             reference = Data.from_dict({**content["reference"], **json.loads(content["reference_text"])})
             fields = json.loads(content["plain"])
@@ -237,6 +239,12 @@ def _file_to_write(path: str | os.PathLike[str], example: str) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
     return path
+
+
+def check_metamer(what: str, got: object) -> None:
+    """Raise unless something handed in is a metamer."""
+    if not isinstance(got, Metamer):
+        raise TypeError(f"{what} must be a metamerlib.Metamer, got {shown(got)}; make one with find_metamer")
 
 
 def check_target_of(metamer: Metamer, activation: Tensor) -> None:

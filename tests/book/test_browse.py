@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import listing
 import numpy as np
 import pandas as pd
 import pytest
 
+from book.tools import listing
 from tests.helpers.browser import watched
 
 ROOT = Path(__file__).resolve().parents[2]

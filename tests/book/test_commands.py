@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import own
-import parameters
-import project
 import pytest
 from bs4 import BeautifulSoup
 
+from book.tools import own, parameters, project
 from tests.helpers.copies import environment, write_mypackage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +91,7 @@ def test_a_printed_command_runs_to_its_end(command, mypackage, tmp_path):
     _, settings = words_of(command)
     words = [*shlex.split(settings["ARGS"]), "-p", "store", str(tmp_path / "store")]
     done = subprocess.run(
-        [sys.executable, "book/tools/build.py", "run", settings["NOTEBOOK"], *words],
+        [sys.executable, "-m", "book.tools", "run", settings["NOTEBOOK"], *words],
         cwd=ROOT, env=environment(ROOT, mypackage), capture_output=True, text=True,
     )  # fmt: skip
     said = done.stdout + done.stderr
@@ -111,16 +109,15 @@ def test_a_printed_command_runs_to_its_end(command, mypackage, tmp_path):
 
 
 def test_a_typing_error_costs_less_than_three_seconds_and_is_told_once():
-    command = [sys.executable, "book/tools/build.py", "run", "01_first_metamer", "-p", "graphs", "karat"]
+    command = [sys.executable, "-m", "book.tools", "run", "01_first_metamer", "-p", "graphs", "karat"]
     done = subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=30)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.splitlines()[-1] == "unknown graph 'karat'. Did you mean 'karate'?"
     # Seconds depend on the load of the machine; that no kernel and no torch is loaded does not.
-    loaded = "import sys, own\ntry:\n own.own_run('01_first_metamer', ['-p', 'graphs', 'karat'], 'quick')\n"
+    loaded = "import sys\nfrom book.tools import own\ntry:\n"
+    loaded += " own.own_run('01_first_metamer', ['-p', 'graphs', 'karat'], 'quick')\n"
     loaded += "except Exception: print(sorted(set(sys.modules) & {'torch', 'ipykernel', 'matplotlib'}))"
-    done = subprocess.run(
-        [sys.executable, "-c", loaded], env=environment(ROOT, ROOT / "book" / "tools"), capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", loaded], env=environment(ROOT), capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
 

@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import gallery  # noqa: E402
 import reference  # noqa: E402
 from claims import chosen, effect_of  # noqa: E402
-from counted import collect_facts  # noqa: E402
+
+from book.tools.counted import collect_facts  # noqa: E402
 
 RESULTS = ROOT / "results"
 CLAIMS = json.loads((RESULTS / "claims.json").read_text("utf8"))
@@ -41,12 +42,12 @@ def findings(name):
 
 class TestHero:
     def rows(self, kind, name, table=None):
-        table = pd.read_parquet(RESULTS / "18_one_paper.parquet") if table is None else table
+        table = pd.read_parquet(RESULTS / "20_one_paper.parquet") if table is None else table
         rows = table[(table["seed"] == 0) & (table["kind"] == kind) & (table["name"] == name)]
         return rows.sort_values("step")["value"].to_numpy()
 
     def test_the_words_turn_and_the_network_does_not_notice(self):
-        table = pd.read_parquet(RESULTS / "18_one_paper.parquet")
+        table = pd.read_parquet(RESULTS / "20_one_paper.parquet")
         first = table[table["seed"] == 0]
         before, goal = first["class_before"].iloc[0], first["class_goal"].iloc[0]
         assert (before, goal) == ("genetic algorithms", "reinforcement learning")
@@ -57,7 +58,7 @@ class TestHero:
 
     def test_the_walk_is_the_one_of_the_chapter_on_walking(self):
         chapter = pd.read_parquet(RESULTS / "08_walking_the_manifold_words.parquet")
-        walk = pd.read_parquet(RESULTS / "18_one_paper.parquet").query("seed == 0")
+        walk = pd.read_parquet(RESULTS / "20_one_paper.parquet").query("seed == 0")
         assert set(walk["node"]) == set(chapter["node"]) and set(walk["goal"]) == set(chapter["goal"])
         for name in ("own", "goal"):
             measured = self.rows("measure", {"own": "cosine to itself", "goal": "cosine to the goal"}[name])

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pages
 import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from book.tools import pages
 from metamerlib.search.metamer import STATUSES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,7 @@ def test_times_are_said_in_their_unit():
 
 
 def test_facts_hold_what_each_notebook_took():
-    from counted import collect_facts
+    from book.tools.counted import collect_facts
 
     took = collect_facts(ROOT)["took"]
     assert set(took) == set(NOTEBOOKS) and json.dumps(took)

@@ -9,10 +9,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import crate
-import project
 import pytest
-import release
+
+from book.tools import crate, project, release
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEN = 1_790_000_000

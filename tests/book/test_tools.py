@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 
 import nbformat
-import own
-import parameters
-import project
 import pytest
-import running
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from book.tools import own, parameters, project, running
 
 
 @pytest.fixture

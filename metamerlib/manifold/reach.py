@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_graph, check_module, check_nodes
 from metamerlib.graphs.edges import among
 from metamerlib.graphs.edit import with_features
+from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
+from metamerlib.typing import Layer, Nodes
 
 _EXACT_BELOW = 400
 _BLOCK = 256
@@ -111,6 +114,43 @@ def incoming(nodes: Tensor, begin: Tensor, degree: Tensor) -> tuple[Tensor, Tens
     position = torch.repeat_interleave(torch.arange(nodes.numel(), device=nodes.device), count)
     within = torch.arange(position.numel(), device=nodes.device) - (count.cumsum(0) - count)[position]
     return position, begin[nodes][position] + within
+
+
+def receptive_field(
+    model: nn.Module, graph: Data, *, layer: Layer, nodes: Nodes = None, forward: Forward | None = None
+) -> list[Tensor]:
+    """Find the nodes on whose features the activation of each node can depend, by spoiling features.
+
+    Args:
+        model: Any torch model of graphs.
+        graph: x ``[N, F]``, edge_index ``[2, E]``, and whatever else the model reads.
+        layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name.
+        nodes: Indices or a mask; None for all.
+        forward: Replaces the default call, ``forward(model, graph) -> Tensor``.
+
+    Returns:
+        For each of the nodes, in their order, the sorted indices of its receptive field ``[n_v]``.
+
+    Raises:
+        ValueError: If the layer does not give one row for each node, or an argument is out of range.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> graph = ml.load_graph("karate")
+        >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
+        >>> [len(field) for field in ml.receptive_field(model, graph, layer=1, nodes=[0, 11])]
+        [17, 2]
+    """
+    check_module(model)
+    check_graph(graph)
+    chosen = check_nodes("nodes", nodes, graph.x.size(0))
+    probe = Probe.fitting(model, layer, graph, forward=forward)
+    rows = probe.check(graph).activation.size(0)
+    if rows != graph.x.size(0):
+        raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes")
+    chosen = torch.arange(rows, device=graph.x.device) if chosen is None else chosen.to(graph.x.device)
+    members = find_reach(probe, graph).fields(chosen)
+    return list(members.node.split(members.sizes.tolist()))
 
 
 def find_reach(probe: Probe, graph: Data) -> Reach:
