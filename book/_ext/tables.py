@@ -160,7 +160,7 @@ def write_claims(columns: list[Column], caption: str, name: str, *, alone: bool)
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
     about = f'<caption>{caption} <a class="headerlink" href="#{name}" title="Link to this table">#</a></caption>'
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'<table class="brief-claims" id="{name}">{about}{body}</table>'
+    return f'<table class="dataframe brief-claims" id="{name}">{about}{body}</table>'
 
 
 def rewritten(html: str, title: str, name: str, *, alone: bool = False) -> str:
@@ -177,7 +177,10 @@ def rewritten(html: str, title: str, name: str, *, alone: bool = False) -> str:
     about = f"Table. {escape(title.rstrip('.'))}"
     about += "" if about[-1] in "?!" else "."
     if not columns:
-        return f'<p class="table-files">{about} It has no rows.</p>'
+        return (
+            f'<table class="dataframe" id="{name}"><caption>{about}</caption>'
+            "<tbody><tr><td>This table has no rows.</td></tr></tbody></table>"
+        )
     if {"id", "verdict", "statement"} <= heads:
         return write_claims(columns, about, name, alone=alone)
     shown, alike = split(columns)
