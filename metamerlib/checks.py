@@ -12,6 +12,7 @@ from metamerlib.plain import as_real, shown
 from metamerlib.plain import check_choice as check_choice
 from metamerlib.plain import check_positive as check_positive
 from metamerlib.plain import check_solver as check_solver
+from metamerlib.typing import Device
 
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
 _OTHER = {
@@ -275,7 +276,7 @@ def check_model(model: nn.Module, graph: Data, *, alone: bool = True) -> None:
         raise ValueError(f"the model takes {width} features but the graph has {graph.x.size(1)}")
 
 
-def check_device(device: str | torch.device | None) -> None:
+def check_device(device: Device) -> None:
     """Raise ``ValueError`` unless tensors can be made on ``device``."""
     if device is None:
         return

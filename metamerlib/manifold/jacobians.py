@@ -25,6 +25,7 @@ from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe, plain_activation
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
 from metamerlib.probing.row_space import RowSpace
+from metamerlib.typing import Device, Layer
 
 MEMORY = 2**30
 _CHUNK = 2**27
@@ -164,13 +165,13 @@ class LocalModel:
 def prepare(
     model: nn.Module,
     graph: Data,
-    layer: int | str | nn.Module,
+    layer: Layer,
     nodes: Any,
     *,
     forward: Forward | None,
     dtype: torch.dtype | None,
     memory: int,
-    device: str | torch.device | None,
+    device: Device,
     pre_activation: bool = False,
 ) -> tuple[LocalModel, Tensor]:
     """Check the input, and set a private float64 copy of a model up for Jacobians.
