@@ -84,7 +84,10 @@ def fetches_of_the_model(model):
 @pytest.mark.parametrize("conv", ["gcn", "gat", "gatv2", "sage", "gin", "cheb", "sgc", "appnp", "mlp"])
 @pytest.mark.parametrize("free", [None, torch.tensor([0, 3, 5])], ids=["all", "some"])
 def test_evaluations_fetch_no_more_than_the_model(conv, free):
-    """GAT and Cheb of PyTorch Geometric take out self-loops at each call, and the host waits; the others do not."""
+    """GAT and Cheb of PyTorch Geometric take out self-loops at each call, and the host waits.
+
+    SGC and Cheb compute their normalised weights anew, which are compared with those of the sparse matrix at hand.
+    """
     torch.manual_seed(0)
     model = ml.GNN(conv=conv, in_channels=WIDTH, hidden_channels=6, out_channels=3, num_layers=2).double().eval()
     probe = ml.Probe.fitting(model, 2, GRAPH)
@@ -94,8 +97,9 @@ def test_evaluations_fetch_no_more_than_the_model(conv, free):
     with Fetches() as mode:
         problem.evaluate(problem.start)
         problem.relaxed(0.1, problem.start).evaluate(problem.start)
-    if conv in ("gat", "gatv2", "cheb"):
-        assert len(mode.seen) <= len(fetches_of_the_model(model))
+    if conv in ("gat", "gatv2", "cheb", "sgc"):
+        known = ["equal"] if conv in ("cheb", "sgc") else []
+        assert len([name for name in mode.seen if name not in known]) <= len(fetches_of_the_model(model))
     else:
         assert not mode.seen
 
