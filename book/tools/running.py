@@ -213,12 +213,7 @@ def _cleaned(path: Path) -> Any:
 
 
 def joined_streams(outputs: list[Any]) -> list[Any]:
-    """Join what a cell printed in one go; how many messages the kernel made of it depends on the load of the machine.
-
-    >>> parts = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("a", "b")]
-    >>> [part["text"] for part in joined_streams(parts)]
-    ['ab']
-    """
+    """Join what a cell printed in one go: how many messages the kernel made of it depends on the machine's load."""
     joined: list[Any] = []
     for output in outputs:
         before = joined[-1] if joined else {}
