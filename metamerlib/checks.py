@@ -224,7 +224,7 @@ def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
     if nodes is None:
         return None
     try:
-        index = torch.as_tensor(nodes).cpu()
+        index = torch.as_tensor(nodes, device="cpu")
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{what} must be indices or a mask, got {shown(nodes)}") from error
     if index.dim() > 1:

@@ -171,7 +171,7 @@ def activation_spectrum(
     values, weights, deviations = [], [], []
     for number in range(probes):
         generator = torch.Generator().manual_seed(seed + number)
-        start = torch.randn(h.numel(), generator=generator, dtype=h.dtype).to(h.device)
+        start = torch.randn(h.numel(), generator=generator, device="cpu", dtype=h.dtype).to(h.device)
         nodes, shares = _lanczos(covariance, start, steps)
         values.append(nodes)
         weights.append(shares * h.numel() / probes)

@@ -212,7 +212,7 @@ def prepare(
     reach = find_reach(probe, graph)
     derivative = _elementwise(probe, graph) if pre_activation else None
     local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, small.space, None, memory)
-    chosen = torch.arange(num_nodes) if chosen is None else chosen
+    chosen = torch.arange(num_nodes, device=graph.x.device) if chosen is None else chosen
     return _localised(local), chosen.to(graph.x.device)
 
 
@@ -231,7 +231,7 @@ def _localised(local: LocalModel) -> LocalModel:
         return local
     degree = torch.bincount(local.graph.edge_index[1], minlength=local.reach.num_nodes)
     order = degree.argsort(stable=True)
-    sample = torch.unique(order[torch.linspace(0, order.numel() - 1, 6).long()])
+    sample = torch.unique(order[torch.linspace(0, order.numel() - 1, 6, device=order.device).long()])
     for margin, twin in ((0, restricted(local.probe, local.graph)), (1, local.probe), (2, local.probe)):
         candidate = replace(local, probe=twin, margin=margin)
         if all(_agrees(candidate, graph, sample) for graph in (local.graph, elsewhere(local.graph))):

@@ -70,7 +70,7 @@ def to_float64(graph: Data, device: Device = None) -> Data:
 
 def elsewhere(graph: Data) -> Data:
     """Return the graph with features far from its own, the same at every call."""
-    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float64)
     return with_features(graph, graph.x + (graph.x.std(correction=0) + 1e-3) * noise.to(graph.x))
 
 
