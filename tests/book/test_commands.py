@@ -21,8 +21,7 @@ TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf8"), f
 WHOLE = [
     'make run NOTEBOOK=01_first_metamer ARGS="-p graphs karate -p seeds 0,1"',
     'make run NOTEBOOK=07_volume_change ARGS="-p graphs karate -p architectures sage -p layers 1,2"',
-    'make run NOTEBOOK=07_volume_change ARGS="-p graphs mypackage.data:load '
-    '-p architectures mypackage.model:build"',
+    'make run NOTEBOOK=07_volume_change ARGS="-p graphs mypackage.data:load -p architectures mypackage.model:build"',
 ]
 
 
