@@ -64,10 +64,11 @@ def edges(held: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     held = held[(held["graph"] == "Cora") & (held["start"] == "erdos-renyi") & (held["max_overlap"] == 0)]
     rows, common = [], held.groupby(["layer", "solver"])["seconds"].max().min()
     for (layer, solver), part in held.groupby(["layer", "solver"], sort=False):
-        within = part[part["seconds"] <= common]["loss"].min()
+        looked = part[(part["seconds"] <= common) & (part["step"] > 1)]["loss"]
+        within = f"{looked.min():.3f}" if len(looked) else "not looked at"
         memory = (part["peak_memory_mb"] - part["memory_before_mb"]).max()
         spent, least = seconds(part["seconds"].max()), part["loss"].min()
-        rows.append([str(layer), names[solver], f"{within:.3f}", f"{least:.3f}", spent, f"{memory:.0f} MB"])
+        rows.append([str(layer), names[solver], within, f"{least:.3f}", spent, f"{memory:.0f} MB"])
     heads = [
         "layer",
         "solver",

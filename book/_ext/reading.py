@@ -18,7 +18,7 @@ from published_figures import FOLDER
 from sphinx.application import Sphinx
 from tables import rewritten
 
-# The figure that a reader with one minute should see.
+# The figure that a reader with one minute should see; of a page that is not named here, the first.
 MAIN = {
     "01_first_metamer": "fig-first-metamer",
     "02_feature_metamers": "fig-feature-excess",
@@ -37,7 +37,7 @@ MAIN = {
     "15_benchmark": "fig-benchmark",
     "16_heterogeneous": "fig-hetero-kept",
     "17_expressivity": "fig-expressivity-collisions",
-    "18_one_paper": "fig-cover",
+    "20_one_paper": "fig-cover",
 }
 END = "what-to-take-away"
 HOLDS = "holds: "
@@ -176,8 +176,9 @@ def _picture(srcdir: Path, docname: str, figure: str) -> nodes.raw | None:
 def lead(tree: nodes.document, srcdir: Path, docname: str) -> None:
     """Put the answer and the main figure before the first cell of code."""
     cells = _cells(tree)
-    figure = MAIN.get(Path(docname).name, "")
-    if not cells or not any(figure in node["ids"] for node in tree.findall(nodes.figure)):
+    drawn = [name for node in tree.findall(nodes.figure) for name in node["ids"] if name.startswith("fig-")]
+    figure = MAIN.get(Path(docname).name, drawn[0] if drawn else "")
+    if not cells or figure not in drawn:
         return
     shown = _answer(tree)
     if shown:

@@ -43,7 +43,7 @@ def test_solvers_of_edges_are_compared_after_the_same_time():
     own = frame[(frame["graph"] == "Cora") & (frame["start"] == "erdos-renyi") & (frame["max_overlap"] == 0)]
     assert common <= own.groupby(["layer", "solver"])["seconds"].max().min() + 0.5
     for layer, name, within, end, *_ in rows:
-        assert float(end) <= float(within)
+        assert within == "not looked at" if name == "PRBCD" else float(end) <= float(within)
         solver = {label: key for key, label in (("prbcd", "PRBCD"), ("swaps", "swaps, here"))}.get(name, "ste")
         part = own[(own["layer"] == int(layer)) & (own["solver"] == solver)]
         assert float(end) == pytest.approx(part["loss"].min(), abs=5e-4)
