@@ -141,7 +141,7 @@ LEFT_OUT = {
     "16_heterogeneous_relations": "networks with a relation left out",
     "17_expressivity": "pairs of inputs, not metamers",
     "17_expressivity_pairs": "pairs of graphs, not metamers",
-    "18_one_paper": "words, logits and steps along walks",
+    "20_one_paper": "words, logits and steps along walks",
 }
 
 
