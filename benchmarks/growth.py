@@ -37,7 +37,7 @@ from metamerlib.metrics.null import null_distribution, standard_draws
 
 EDGES_PER_NODE = 10
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
-PARTS = ("features", "bits", "edges", "dimension", "null", "compare")
+PARTS = ("features", "bits", "edges", "dimension", "null_draws", "compare")
 LEAST_EDGES = 10_000  # from here on an exponent is fitted
 
 
@@ -81,7 +81,7 @@ def measure(part: str, num_edges: int, steps: int, width: int, draws: int) -> di
         "bits": lambda: ml.find_metamer(model, graph, layer=2, values="binary", max_steps=steps, rtol=1e-12),
         "edges": lambda: ml.find_metamer(model, graph, layer=2, vary="structure", max_steps=steps, rtol=1e-12),
         "dimension": lambda: ml.metamer_dimension(model, graph, layer=2, nodes=range(50)),
-        "null": lambda: draw_null(model, graph, draws),
+        "null_draws": lambda: draw_null(model, graph, draws),
         "compare": lambda: ml.compare(model, metamer, null_draws=draws),
     }
     before, began, wall = megabytes(), time.process_time(), time.perf_counter()
