@@ -17,7 +17,6 @@ from torch import Tensor
 from metamerlib.checks import as_tensor
 from metamerlib.plain import as_count
 
-
 MOST_COSINES = 50_000_000  # that are held at once
 
 
