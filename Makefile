@@ -13,14 +13,15 @@ ARGS ?=
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.metamerlib-installed
-BUILD := $(PY) book/tools/build.py
+BUILD := $(PY) -m book.tools
 
 # One thread per process: parallelism is by process, and waiting threads must not spin.
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
-.PHONY: help install book site run publish full sweep explorer snakemake browser test lint unit clean distclean
+.PHONY: help install book site run publish full sweep release explorer snakemake browser test reliability lint unit \
+  clean distclean
 
 help:
 	@echo 'make book                    set up, compute every notebook live on small embedded graphs, build _build/quick/html'
@@ -34,8 +35,11 @@ help:
 	@echo 'make full NOTEBOOK=name      compute what results/ does not hold yet of the published points; with SHARDS=8'
 	@echo '                             shared out, with ARGS a run of your own on the real graphs'
 	@echo 'make publish NOTEBOOK=name   rerun a notebook on results/ and save it in place, outputs and all'
+	@echo 'make release                 book, results, wheel, source and checksums, the same bytes every time: _build/release'
 	@echo 'make explorer                compute anew what the page Explorer shows (reads Cora_ML)'
 	@echo 'make test                    lint, types, both books, saved notebooks, unit tests'
+	@echo 'make reliability             kills, damaged files, full disks, hostile files, bad input, memory: under half an'
+	@echo '                             hour; the counts go to results/reliability.json and into the book'
 	@echo 'make clean                   remove _build/ (make distclean: the virtual environment too)'
 	@echo
 	@echo 'Variables: PYTHON=python3.12  VENV=.venv  PIP_ARGS="..." (passed to pip install)  JOBS=2'
@@ -77,6 +81,9 @@ snakemake: $(INSTALLED)
 	  > $(VENV)/sweep.log 2>&1 || { tail -n 25 $(VENV)/sweep.log; \
 	  echo 'The installation failed: its last lines are above, all of them in $(VENV)/sweep.log'; exit 1; }; }
 
+release: $(INSTALLED)
+	@$(BUILD) release
+
 explorer: $(INSTALLED)
 	@$(PY) -m metamerlib.report.explorer
 
@@ -113,6 +120,12 @@ test: lint browser
 	@$(BUILD) validate
 	@echo 'Tests: several minutes'
 	@METAMERLIB_BOOKS_BUILT=1 $(PY) -m pytest -q -n $(JOBS) $(ARGS)
+
+# Not a part of `make test`: what takes long, or a disk or a machine of its own.
+reliability: $(INSTALLED)
+	@echo 'Reliability: up to half an hour'
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile tests/reliability tests/test_bad_input.py tests/test_bad_inputs.py \
+	  tests/search/test_trouble.py tests/report/test_resume.py --summary results/reliability.json $(ARGS)
 
 clean:
 	rm -rf _build .snakemake

@@ -14,14 +14,13 @@ import shlex
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir, "book", "tools")))
-import project
-import sweeping
+sys.path.insert(0, str(workflow.basedir))
+from book.tools import project, sweeping
 
 NOTEBOOK = config.get("notebook", "")
 SHARDS = int(config.get("shards", 2))
 ARGS = str(config.get("args", ""))
-BUILD = f"{sys.executable} {workflow.basedir}/book/tools/build.py"
+BUILD = f"{sys.executable} -m book.tools"
 
 try:
     project.find_notebook(NOTEBOOK)

@@ -21,6 +21,7 @@ from .manifold import log_volume_change as log_volume_change
 from .manifold import metamer_dimension as metamer_dimension
 from .manifold import plane_slice as plane_slice
 from .manifold import project_to_tangent as project_to_tangent
+from .manifold import receptive_field as receptive_field
 from .manifold import several_metamers as several_metamers
 from .manifold import tangent_basis as tangent_basis
 from .manifold import walk as walk

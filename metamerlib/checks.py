@@ -12,6 +12,7 @@ from metamerlib.plain import as_real, shown
 from metamerlib.plain import check_choice as check_choice
 from metamerlib.plain import check_positive as check_positive
 from metamerlib.plain import check_solver as check_solver
+from metamerlib.typing import Device
 
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
 _OTHER = {
@@ -32,13 +33,13 @@ _MODELS = {
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def check_module(model: object) -> None:
+def check_module(model: object, what: str = "model") -> None:
     """Raise unless ``model`` is a torch module whose parameters have values."""
     kind = type(model).__name__
     if isinstance(model, type):
-        raise TypeError(f"model must be a torch.nn.Module, got {shown(model)} itself; make one: {model.__name__}(...)")
+        raise TypeError(f"{what} must be a torch.nn.Module, got {shown(model)} itself; make one: {model.__name__}(...)")
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {kind}{_MODELS.get(kind, '')}")
+        raise TypeError(f"{what} must be a torch.nn.Module, got {kind}{_MODELS.get(kind, '')}")
     lazy = [
         name for name, value in _values(model) if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer)
     ]
@@ -132,6 +133,8 @@ def check_graph(graph: object, *, integers: bool = False) -> None:
     if graph.x is None or graph.edge_index is None:
         raise ValueError(f"graph needs x and edge_index, got {graph}")
     check_features(graph.x, integers=integers)
+    if not len(graph.x):
+        raise ValueError(f"graph has no nodes, got {graph}; give it rows of x")
     _check_edges(graph, graph.x.size(0))
 
 
@@ -221,7 +224,7 @@ def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
     if nodes is None:
         return None
     try:
-        index = torch.as_tensor(nodes).cpu()
+        index = torch.as_tensor(nodes, device="cpu")
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{what} must be indices or a mask, got {shown(nodes)}") from error
     if index.dim() > 1:
@@ -273,7 +276,7 @@ def check_model(model: nn.Module, graph: Data, *, alone: bool = True) -> None:
         raise ValueError(f"the model takes {width} features but the graph has {graph.x.size(1)}")
 
 
-def check_device(device: str | torch.device | None) -> None:
+def check_device(device: Device) -> None:
     """Raise ``ValueError`` unless tensors can be made on ``device``."""
     if device is None:
         return

@@ -7,8 +7,12 @@ import os
 import re
 import socket
 import time
+import zipfile
+import zlib
 from pathlib import Path
+from typing import BinaryIO
 
+_TRIES = 5
 _OLD = 24 * 3600  # seconds after which a temporary file of another machine belongs to nobody
 _TEMPORARY = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.tmp")
 
@@ -19,18 +23,52 @@ def write_atomic(path: str | Path, content: bytes) -> Path:
     What killed writers left in the same folder is swept up.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
     temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with _opened(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        reason = f"{error.strerror or error}; it is not written, and what was there before is as it was"
+        raise OSError(error.errno, reason, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing can be deleted
+            temporary.unlink(missing_ok=True)
     return path
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to write in a folder that is made, again where another process took it away meanwhile."""
+    for _ in range(_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        with contextlib.suppress(FileNotFoundError):
+            return path.open("wb")
+    return path.open("wb")
+
+
+def check_archive(path: Path) -> None:
+    """Raise if a file that `torch.save` wrote was damaged, which `torch.load` does not look for.
+
+    Raises:
+        ValueError: If the checksum of a part of the archive is wrong. Other files than archives pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return str(error).split("\n")[0] or type(error).__name__
 
 
 def sweep(folder: Path) -> None:

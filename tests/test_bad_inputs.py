@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 import metamerlib as ml
 from metamerlib.certificates import edge_bits, edge_spectrum, expected_loss, feature_bits, log2_binomial
@@ -24,8 +24,10 @@ from metamerlib.exact import double, switchable, two_lift
 from metamerlib.graphs.rewiring import swap_edges, switch_away
 from metamerlib.manifold import sample_log_volume, whole_graph_dimension
 from metamerlib.metrics import features, matching, structure
-from metamerlib.models import accuracy, build_model
+from metamerlib.models import EdgeAttack, FeatureAttack, accuracy, build_model, robust_accuracy
 from metamerlib.report import figures, records
+from metamerlib.report.claims import write_claims
+from metamerlib.search import replaceable_share
 from metamerlib.search.bits.swaps import BitSwaps
 from metamerlib.search.features.adam import Adam
 from metamerlib.search.features.lbfgs import LBFGS
@@ -841,9 +843,252 @@ METRICS = {
 }
 
 
+CSV_EDGES, CSV_NODES = "from,to\na,b\n", "node,size,label\na,1,x\nb,2,y\n"
+
+
+def tables(edges=CSV_EDGES, nodes=CSV_NODES, **options):
+    def call(folder):
+        for name, text in (("edges.csv", edges), ("nodes.csv", nodes)):
+            if text is not None:
+                (folder / name).write_text(text, "utf8")
+        return ml.graph_from_csv(folder / "edges.csv", folder / "nodes.csv", **options)
+
+    return call
+
+
+OTHERS = {
+    "csv: no file": (tables(edges=None), FileNotFoundError, "edges: there is no file"),
+    "csv: empty": (tables(nodes=""), ValueError, "is no CSV with a header"),
+    "csv: no header": (tables(edges="1,2\n3,4\n"), ValueError, "expected names of the columns"),
+    "csv: one column": (tables(edges="from\na\n"), ValueError, "expected two, the ends of each edge"),
+    "csv: unknown node": (tables(edges="from,to\na,z\n"), ValueError, "'z' in row 0"),
+    "csv: no rows": (tables(nodes="node,size,label\n"), ValueError, "features has no rows"),
+    "csv: text": (tables(nodes="node,size,label\na,big,x\nb,2,y\n"), ValueError, "'size' holds 'big' in row 0"),
+    "csv: twice": (tables(nodes="node,size,label\na,1,x\na,2,y\n"), ValueError, "names 'a' twice"),
+    "csv: one label": (tables(nodes="node,size,label\na,1,x\nb,2,x\n"), ValueError, "two classes at least"),
+    "csv: no text": (tables(nodes="node,size\na,\nb,2\n"), ValueError, "expected finite numbers"),
+    "csv: seed": (tables(seed=0.5), TypeError, "seed must be an integer"),
+    "csv: a number": (lambda: ml.graph_from_csv(3, 4), TypeError, "edges"),
+    "evaluate: text": (lambda: ml.evaluate("no such model", lesson()), ValueError, "unknown convolution"),
+    "evaluate: no classes": (lambda: ml.evaluate("gcn", graph()), ValueError, "set graph.num_classes"),
+    "evaluate: number": (lambda: ml.evaluate(3, lesson()), TypeError, "model_or_factory must be a model"),
+    "evaluate: graph a name": (lambda: ml.evaluate("gcn", "karate"), TypeError, "graph must be"),
+    "evaluate: swapped": (lambda: ml.evaluate(graph(), gcn()), TypeError, "graph must be"),
+    "transfer: no metamer": (lambda: ml.transfer(graph(), gcn()), TypeError, "metamer must be a metamerlib.Metamer"),
+    "transfer: None": (lambda: ml.transfer(None, gcn()), TypeError, "metamer must be a metamerlib.Metamer"),
+    "transfer: no judge": (lambda: ml.transfer(found(), []), ValueError, "judges is empty"),
+    "transfer: judge a name": (lambda: ml.transfer(found(), "gcn"), TypeError, "judges must be a model"),
+    "transfer: judges numbers": (lambda: ml.transfer(found(), [1]), TypeError, "judge 'judge 0' must be"),
+    "transfer: graph a name": (lambda: ml.transfer(found(), gcn(), "karate"), TypeError, "graph must be"),
+    "transfer: other graph": (lambda: ml.transfer(found(), gcn(), ml.load_graph("karate")), ValueError, "has 34 nodes"),
+    "transfer: nullspace": (lambda: ml.transfer(found(), gcn(), nullspace=graph()), TypeError, "nullspace must be"),
+    "transfer: seed": (lambda: ml.transfer(found(), gcn(), seed=0.5), TypeError, "seed must be an integer"),
+    "transfer: forward": (lambda: ml.transfer(found(), gcn(), forward=3), TypeError, "forward must be"),
+    "view: graph": (lambda: ml.hetero.view(gcn(), graph(), "film"), TypeError, "expected HeteroData"),
+    "view: model": (lambda: ml.hetero.view("han", HeteroData(), "film"), TypeError, "expected a torch.nn.Module"),
+    "view: no type": (lambda: ml.hetero.view(gcn(), HeteroData(), "film"), ValueError, "node type"),
+    "gradient: no cSBM": (lambda: ml.csbm.bayes_gradient(graph()), ValueError, "mu"),
+    "gradient: a name": (lambda: ml.csbm.bayes_gradient("csbm"), TypeError, "graph must be"),
+    "merge: name": (lambda p: records.merge("../x", p, recipe=1), ValueError, "name is '../x'"),
+    "merge: recipe": (lambda p: records.merge("t", p, recipe=None), TypeError, "recipe must be an integer"),
+    "merge: store": (lambda: records.merge("t", None, recipe=1), TypeError, "store"),
+    "read_runs: none": (lambda p: records.read_runs("t", p), FileNotFoundError, "make full NOTEBOOK=t"),
+    "read_runs: name": (lambda p: records.read_runs("", p), ValueError, "name is empty"),
+}
+
+
+TABLES = {
+    "edges": pd.DataFrame({"from": ["a", "b"], "to": ["b", "c"]}),
+    "features": pd.DataFrame({"node": ["a", "b", "c"], "size": [1, 2, 3], "label": ["x", "y", "x"]}),
+}
+COLLECTION = [graph(y=torch.tensor([place % 2])) for place in range(6)]
+
+
+def from_csv(**changes):
+    return ml.graph_from_csv(**{**TABLES, **changes})
+
+
+def claimed(**changes):
+    plain = {"id": "c", "statement": "It holds.", "effect": 0.5, "low": 0.4, "high": 0.6, "verdict": "holds"}
+    return records.claim(**{**plain, "effect_means": "a share", **changes})
+
+
+def robust(**changes):
+    return robust_accuracy(gcn(), lesson(), **{"restarts": 1, **changes})
+
+
+def rungs(**changes):
+    return replaceable_share(gcn(), graph(), **{"layer": 1, "max_steps": 2, **changes})
+
+
+def evaluated(**changes):
+    return ml.evaluate(gcn(), lesson(), **{"measures": ["dimension"], "nodes": 1, **changes})
+
+
+def decalin(**changes):
+    return ml.switch_metamer(ml.load_graph("decalin"), **changes)
+
+
+MORE = {
+    "switch: num_switches 10**30": (lambda: decalin(num_switches=10**30), ValueError, "num_switches must be"),
+    "switch: more than mix": (lambda: decalin(num_switches=1_101), ValueError, "1100, already forget"),
+    "switch: num_switches 0": (lambda: decalin(num_switches=0), ValueError, "num_switches must be 1 or more"),
+    "switch: num_switches True": (lambda: decalin(num_switches=True), TypeError, "num_switches must be"),
+    "switch: num_switches NaN": (lambda: decalin(num_switches=NAN), TypeError, "num_switches must be"),
+    "accuracy: NaN": (lambda: accuracy(torch.full((6, 3), NAN), lesson(), "test_mask"), ValueError, "logits holds 18"),
+    "accuracy: infinite": (lambda: accuracy(torch.ones(6, 3) / 0, lesson(), "val_mask"), ValueError, "logits holds"),
+    "accuracy: integers": (lambda: accuracy(torch.ones(6, 3).long(), lesson(), "val_mask"), TypeError, "floating"),
+    "accuracy: numpy": (lambda: accuracy(np.ones((6, 3)), lesson(), "val_mask"), TypeError, "torch.as_tensor"),
+    "transfer: metamer None": (lambda: ml.transfer(None, gcn()), TypeError, "metamer must be a metamerlib.Metamer"),
+    "transfer: a graph": (lambda: ml.transfer(graph(), gcn()), TypeError, "metamer must be"),
+    "transfer: swapped": (lambda: ml.transfer(gcn(), found()), TypeError, "judges must be"),
+    "transfer: seed text": (lambda: ml.transfer(found(), gcn(), seed="0"), TypeError, "seed must be"),
+    "transfer: seed list": (lambda: ml.transfer(found(), gcn(), seed=[0, 0]), TypeError, "seed must be"),
+    "transfer: nullspace": (lambda: ml.transfer(found(), gcn(), nullspace=graph()), TypeError, "nullspace must be"),
+    "transfer: forward": (lambda: ml.transfer(found(), gcn(), forward=0), TypeError, "forward must be"),
+    "transfer: judge None": (lambda: ml.transfer(found(), [None]), TypeError, "judge 'judge 0' must be"),
+    "agreement: text": (lambda: ml.metrics.normalised_agreement("1", 0.5), TypeError, "agreement must be a number"),
+    "agreement: tensor": (lambda: ml.metrics.normalised_agreement(X, 0.5), TypeError, "agreement must be a number"),
+    "agreement: baseline": (lambda: ml.metrics.normalised_agreement(0.5, INF), ValueError, "baseline must lie in"),
+    "kept: array": (lambda: ml.metrics.kept(np.ones(3), 0.1, 0.9), TypeError, "found must be a number"),
+    "kept: bool": (lambda: ml.metrics.kept(0.2, True, 0.9), TypeError, "start must be a number"),
+    "kept: 3": (lambda: ml.metrics.kept(0.2, 0.1, 3), ValueError, "nullspace must lie in"),
+    "pooled: list": (lambda: ml.metrics.pooled_match([1.0], X[:1], X), TypeError, "found must be a torch.Tensor"),
+    "pooled: NaN": (lambda: ml.metrics.pooled_match(BAD[:1], X[:1], X), ValueError, "found holds 2 NaN"),
+    "pooled: flat": (lambda: ml.metrics.pooled_match(X[0], X[:1], X), ValueError, "found must have shape"),
+    "visible: None": (lambda: ml.metrics.visible_cosine(None, X), TypeError, "x must be a torch.Tensor"),
+    "visible: NaN": (lambda: ml.metrics.visible_cosine(X, BAD), ValueError, "reference holds 6 NaN"),
+    "visible: basis": (lambda: ml.metrics.visible_cosine(X, X, "a"), TypeError, "basis must be a torch.Tensor"),
+    "visible: basis NaN": (lambda: ml.metrics.visible_cosine(X, X, torch.full((2, 1), NAN)), ValueError, "basis holds"),
+    "visible: rows": (lambda: ml.metrics.visible_cosine(X, X, rows=torch.tensor([-1])), ValueError, "rows must lie in"),
+    "visible: mask": (lambda: ml.metrics.visible_cosine(X, X, rows=X[:, 0] > 0), TypeError, "rows must be integers"),
+    "visible: model": (lambda: ml.metrics.visible_likeness("gcn", found()), TypeError, "model must be"),
+    "visible: metamer": (lambda: ml.metrics.visible_likeness(gcn(), graph()), TypeError, "metamer must be"),
+    "neighbours: None": (lambda: ml.metrics.neighbour_cosine(None), TypeError, "x must be a torch.Tensor"),
+    "neighbours: rows list": (lambda: ml.metrics.neighbour_cosine(X, rows=[0]), TypeError, "rows must be a torch"),
+    "neighbours: rows": (lambda: ml.metrics.neighbour_cosine(X, rows=torch.tensor([7])), ValueError, "rows must lie"),
+    "neighbours: chunk": (lambda: ml.metrics.neighbour_cosine(X, chunk_size=0), ValueError, "chunk_size must be"),
+    "renamed: None": (lambda: ml.metrics.only_renamed(None, PATH), TypeError, "graph must be"),
+    "renamed: out of range": (lambda: ml.metrics.only_renamed(OUTSIDE, OUTSIDE), ValueError, "edge_index must lie in"),
+    "renamed: text": (lambda: ml.metrics.only_renamed(PATH, PATH, max_refinements="9"), TypeError, "max_refinements"),
+    "classes: text": (lambda: matching.has_classes("a"), TypeError, "output must be a torch.Tensor"),
+    "labels: None": (lambda: structure.node_labels(None), TypeError, "graph must be"),
+    "ensemble: empty": (lambda: ml.models.Ensemble([], graph()), ValueError, "models holds 0 models"),
+    "ensemble: one model": (lambda: ml.models.Ensemble(gcn(), graph()), TypeError, "alone; write"),
+    "ensemble: a name": (lambda: ml.models.Ensemble(["gcn"], graph()), TypeError, "model must be"),
+    "ensemble: graph": (lambda: ml.models.Ensemble([gcn()], None), TypeError, "graph must be"),
+    "attack: steps array": (lambda: FeatureAttack(steps=np.ones(2)), TypeError, "steps must be an integer"),
+    "attack: ramp text": (lambda: FeatureAttack(ramp="50"), TypeError, "ramp must be an integer"),
+    "attack: ramp -1": (lambda: EdgeAttack(ramp=-1), ValueError, "ramp must be 0 or more"),
+    "attack: learning rate": (lambda: EdgeAttack(learning_rate=NAN), ValueError, "learning_rate must be positive"),
+    "robust: model": (lambda: robust_accuracy("gcn", lesson()), TypeError, "model must be"),
+    "robust: mask": (lambda: robust(mask="tset_mask"), ValueError, "the graph has no tset_mask"),
+    "robust: mask list": (lambda: robust(mask=[0]), TypeError, "mask must be text"),
+    "robust: seed": (lambda: robust(seed=1.5), TypeError, "seed must be"),
+    "robust: attack None": (lambda: robust(attack=None), TypeError, "attack must be one of"),
+    "ladder: None": (lambda: rungs(ladder=None), TypeError, "ladder must be a list"),
+    "ladder: text": (lambda: rungs(ladder="0.5"), TypeError, "ladder must be a list"),
+    "ladder: falls": (lambda: rungs(ladder=(0.5, 0.5)), ValueError, "ladder must rise"),
+    "ladder: NaN": (lambda: rungs(ladder=(NAN,)), ValueError, "must be finite"),
+    "ladder: folder": (lambda: rungs(folder=3), TypeError, "folder must be a path"),
+    "bits: classes text": (lambda: edge_bits(graph(), classes="y"), TypeError, "classes must be a torch.Tensor"),
+    "bits: classes short": (lambda: edge_bits(graph(), classes=CLASSES), ValueError, "classes must have shape"),
+    "bits: classes -1": (lambda: edge_bits(graph(), classes=torch.arange(6) - 1), ValueError, "numbered from 0"),
+    "spectrum: draws 1e30": (lambda: edge_spectrum(gcn(), graph(), layer=1, draws=10**30), ValueError, "draws must be"),
+    "spectrum: classes": (
+        lambda: edge_spectrum(gcn(), graph(), layer=1, classes=[0] * 6),
+        TypeError,
+        "classes must be a torch.Tensor",
+    ),
+    "gradient: None": (lambda: ml.csbm.bayes_gradient(None), TypeError, "graph must be"),
+    "gradient: graph": (lambda: ml.csbm.bayes_gradient(graph()), ValueError, "expected a graph of csbm.sample"),
+    "gradient: sigma": (lambda: ml.csbm.bayes_gradient(graph(mu=X[0], sigma=0)), ValueError, "sigma must be positive"),
+    "prediction: None": (
+        lambda: ml.manifold.linear_prediction(gcn(), graph(), None, layer=1),
+        ValueError,
+        r"start must be a tensor \[6, 5\]",
+    ),
+    "prediction: NaN": (
+        lambda: ml.manifold.linear_prediction(gcn(), graph(), graph().x * NAN, layer=1),
+        ValueError,
+        "start holds NaN",
+    ),
+    "field: model": (lambda: ml.receptive_field("gcn", graph(), layer=1), TypeError, "model must be"),
+    "field: nodes": (lambda: ml.receptive_field(gcn(), graph(), layer=1, nodes=[99]), ValueError, "nodes must lie in"),
+    "field: layer": (lambda: ml.receptive_field(gcn(), graph(), layer=9), ValueError, "layer"),
+    "by degree: None": (lambda: ml.graphs.nodes_by_degree(None), TypeError, "graph must be"),
+    "by degree: count": (lambda: ml.graphs.nodes_by_degree(graph(), "9"), TypeError, "count must be"),
+    "match: start": (lambda: ml.manifold.match(gcn(), None, layer=1), TypeError, "graph must be"),
+    "match: method": (lambda: ml.manifold.match(gcn(), graph(), layer=1, method="svd"), ValueError, "unknown method"),
+    "dimension: no nodes": (
+        lambda: ml.metamer_dimension(gcn(), Data(x=torch.ones(0, 5), edge_index=torch.ones(2, 0).long())),
+        ValueError,
+        "graph has no nodes",
+    ),
+    "with_edges: weight": (
+        lambda: ml.graphs.with_edges(graph(), graph().edge_index, [1.0]),
+        TypeError,
+        "weight must be a torch.Tensor",
+    ),
+    "with_edges: weight short": (
+        lambda: ml.graphs.with_edges(graph(), graph().edge_index, torch.ones(2)),
+        ValueError,
+        "weight must have shape",
+    ),
+    "csv: edges None": (lambda: from_csv(edges=None), TypeError, "edges must be the path of a CSV"),
+    "csv: edges list": (lambda: from_csv(edges=[[0, 1]]), TypeError, "edges must be the path of a CSV"),
+    "csv: a folder": (lambda p: from_csv(edges=p), ValueError, "is a folder; give a CSV file"),
+    "csv: features array": (lambda: from_csv(features=np.ones((3, 2))), TypeError, "features must be the path"),
+    "csv: label number": (lambda: from_csv(label=2), TypeError, "label must be text"),
+    "csv: node empty": (lambda: from_csv(node=""), ValueError, "node is empty"),
+    "csv: seed -1": (lambda: from_csv(seed=-1), ValueError, "seed must lie in"),
+    "csv: name list": (lambda: from_csv(name=["a"]), TypeError, "name must be text"),
+    "csv: folder number": (lambda: ml.graphs.graph_from_folder(3), TypeError, "folder must be a path"),
+    "csv: folder missing": (lambda p: ml.graphs.graph_from_folder(p / "no"), FileNotFoundError, "there is no file"),
+    "split: train True": (lambda: ml.split_graphs(COLLECTION, train=True), TypeError, "train must"),
+    "evaluate: seeds twice": (lambda: evaluated(seeds=[0, 0]), ValueError, "name none twice"),
+    "evaluate: seeds empty": (lambda: evaluated(seeds=[]), ValueError, "seeds holds 0 seeds"),
+    "evaluate: max_steps text": (lambda: evaluated(max_steps="9"), TypeError, "max_steps must be"),
+    "evaluate: max_steps -1": (lambda: evaluated(max_steps=-1), ValueError, "max_steps must be 1 or more"),
+    "evaluate: judges list": (lambda: evaluated(judges=[gcn()]), TypeError, "judges must be a dict"),
+    "evaluate: judge name": (lambda: evaluated(judges={"a": "gcn"}), TypeError, "judge 'a' must be"),
+    "claim: outside": (lambda: claimed(effect=5.0), ValueError, "outside its interval"),
+    "claim: infinite": (lambda: claimed(effect=INF, high=INF), ValueError, "expected finite ones"),
+    "claim: bool": (lambda: claimed(effect=True), TypeError, "effect of 'c' must be a number"),
+    "claim: one end": (lambda: claimed(low=NAN), ValueError, "give both ends"),
+    "claim: text": (lambda: claimed(low="0.4"), TypeError, "low of 'c' must be a number"),
+    "claim: id None": (lambda: claimed(id=None), TypeError, "id must be text"),
+    "claim: statement empty": (lambda: claimed(statement=" "), ValueError, "statement is empty"),
+    "claim: verdict array": (lambda: claimed(verdict=np.ones(2)), ValueError, "verdict of 'c' is ndarray"),
+    "claim: figure number": (lambda: claimed(figure=3), TypeError, "figure of 'c' must be text"),
+    "claims: None": (lambda: records.claims_table(None), TypeError, "claims must be a list"),
+    "claims: text": (lambda: records.claims_table(""), TypeError, "claims must be a list"),
+    "claims: folder missing": (lambda p: write_claims(p / "no"), FileNotFoundError, "no such folder"),
+    "claims: store None": (lambda: write_claims(None), TypeError, "store must be a path"),
+    "verdict: text": (lambda: records.verdict("yes"), TypeError, "holds must be True or False"),
+    "verdict: NaN": (lambda: records.verdict(NAN), TypeError, "holds must be True or False"),
+    "verdict: numbers": (lambda: records.verdict([True], [0.3]), TypeError, "fails must be True or False"),
+    "verdict: graph": (lambda: records.verdict(True, tested=graph()), TypeError, "tested must be True or False"),
+    "share: 1.5": (lambda: records.share_interval(1.5, 3), TypeError, "successes must be an integer"),
+    "share: too many": (lambda: records.share_interval(4, 3), ValueError, "4 successes in 3 trials"),
+    "share: level": (lambda: records.share_interval(1, 3, 1.0), ValueError, "level must lie between"),
+    "interval: digits": (lambda: records.interval_text([1.0], "2"), TypeError, "digits must be an integer"),
+    "interval: complex": (lambda: records.mean_interval([1j, 2.0]), TypeError, "must be a list of numbers"),
+    "interval: unit None": (lambda: records.interval_text([1.0], unit=None), TypeError, "unit must be text"),
+    "listed: None": (lambda: records.listed(None), TypeError, "the list is None"),
+    "listed: list": (lambda: records.listed(["a"]), TypeError, "expected text with commas"),
+    "listed: True": (lambda: records.listed(True), TypeError, "expected text with commas"),
+    "listed: NaN": (lambda: records.listed(NAN), TypeError, "the list is nan"),
+    "glue: NaN": (lambda: records.glue(share=NAN), ValueError, "share must be finite"),
+    "glue: text": (lambda: records.glue(share="0.3"), TypeError, "share must be a number"),
+    "merge: function": (lambda p: records.merge("t", p, recipe=1, function=3), TypeError, "function must be text"),
+}
+
+
 WINGS = {
     "find": FIND, "compare": COMPARE, "train": TRAIN, "graphs": GRAPHS, "exact": EXACT, "manifold": MANIFOLD,
     "records": RECORDS, "figures": FIGURES, "metamer": METAMER, "metrics": METRICS,
+    "others": OTHERS, "more": MORE,
 }  # fmt: skip
 ROWS = {f"{wing}: {name}": row for wing, rows in WINGS.items() for name, row in rows.items()}
 
@@ -896,3 +1141,17 @@ def test_a_killed_save_leaves_nothing_behind_after_the_next(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     found().save(tmp_path / "b.pt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pt", "b.pt"]
+
+
+def test_as_many_switches_as_are_allowed_end():
+    other = decalin(num_switches=1_100)
+    assert 0 < other.num_switches <= 1_100 and other.num_edges == ml.load_graph("decalin").num_edges
+
+
+def test_rounds_after_the_last_split_of_colours_cost_nothing_and_count():
+    one, other = ml.load_graph("decalin"), ml.load_graph("bicyclopentyl")
+    ring = Data(edge_index=torch.tensor([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]]), num_nodes=3)
+    path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+    # One colour at first; then the middle of the path is as the ring's nodes; from the second round on it is not.
+    assert structure.wl_kernel(ring, path, h=9) == pytest.approx((9 + 3) / math.sqrt((9 * 10) * (9 + 9 * 5)))
+    assert structure.wl_kernel(one, other, h=10**30) == pytest.approx(1)

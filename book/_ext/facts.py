@@ -52,8 +52,16 @@ def compute(facts: dict[str, Any]) -> list[list[str]]:
     return [*rows, ["all", "", *[number(each) for each in total]]]
 
 
+def reliability(facts: dict[str, Any]) -> list[list[str]]:
+    """Return rows of what was tried and how it ended, with the sum at the end."""
+    names = ("cases", "passed", "failed", "skipped")
+    tried = facts["reliability"]["rows"]
+    rows = [[each["what"], *[number(each[name]) for name in names]] for each in tried]
+    return [*rows, ["all", *[number(sum(each[name] for each in tried)) for name in names]]]
+
+
 class Facts(SphinxDirective):
-    """A table of facts: `overview` or `compute`."""
+    """A table of facts: `overview`, `compute` or `reliability`."""
 
     required_arguments = 1
 
@@ -63,6 +71,11 @@ class Facts(SphinxDirective):
         facts = json.loads(path.read_text("utf8"))
         if self.arguments[0] == "compute":
             return [table(["notebook", "device", "points", "seconds"], compute(facts))]
+        if self.arguments[0] == "reliability":
+            when = facts["reliability"]["date"] or "not run yet"
+            said = nodes.paragraph("", f"Last run: {when}.")
+            heads = ["what is tried", "cases", "passed", "failed", "left out"]
+            return [table(heads, reliability(facts)), said]
         return [table(["what", "how many or when"], overview(facts))]
 
 

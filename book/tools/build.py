@@ -1,4 +1,4 @@
-"""The commands behind `make book`, `site`, `run`, `full`, `sweep`, `publish` and the notebook part of `test`."""
+"""The commands behind `make book`, `site`, `run`, `full`, `sweep`, `publish`, `release`, and notebooks in `test`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from project import (
+from book.tools.project import (
     BUILD,
     ENVIRONMENT,
     NOTEBOOKS,
@@ -27,7 +27,7 @@ from project import (
 )
 
 if TYPE_CHECKING:
-    from own import OwnRun
+    from book.tools.own import OwnRun
 
 QUICK = BUILD / "quick"
 EXECUTED = QUICK / "notebooks"
@@ -37,7 +37,8 @@ ROOMS = QUICK / "rooms"
 def make_room(name: str) -> Path:
     """Make an empty project for one notebook: no results, no cached models, only itself without published sentences."""
     import nbformat
-    from own import without_published
+
+    from book.tools.own import without_published
 
     room = ROOMS / name
     shutil.rmtree(room, ignore_errors=True)
@@ -50,7 +51,7 @@ def make_room(name: str) -> Path:
 
 def compute_quick(fresh: bool, jobs: int) -> None:
     """Run every notebook whose cells, library or pins changed since its last good quick run."""
-    from running import execute_all, raise_failures
+    from book.tools.running import execute_all, raise_failures
 
     names = notebook_names()
     for stale in [*EXECUTED.glob("*.ipynb"), *ROOMS.glob("*")]:
@@ -75,7 +76,7 @@ def compute_quick(fresh: bool, jobs: int) -> None:
 
 
 def quick(options: argparse.Namespace) -> None:
-    from pages import build, quick_book
+    from book.tools.pages import build, quick_book
 
     compute_quick(options.fresh, options.jobs)
     public = tuple(sorted(path for path in ROOMS.glob("**/public") if path.is_dir()))
@@ -83,21 +84,21 @@ def quick(options: argparse.Namespace) -> None:
 
 
 def site(options: argparse.Namespace) -> None:
-    from pages import PUBLISHED, build
+    from book.tools.pages import PUBLISHED, build
 
     say("The published book, from the saved notebooks; nothing is computed")
     build(PUBLISHED)
 
 
 def run(options: argparse.Namespace) -> None:
-    from own import own_run
+    from book.tools.own import own_run
 
     _own(own_run(options.notebook, options.words, "quick"))
 
 
 def _own(run: OwnRun) -> None:
-    from pages import build_alone
-    from running import compute
+    from book.tools.pages import build_alone
+    from book.tools.running import compute
 
     start = time.perf_counter()
     page = build_alone(compute(run), run)
@@ -105,8 +106,8 @@ def _own(run: OwnRun) -> None:
 
 
 def full(options: argparse.Namespace) -> None:
-    from own import own_run
-    from running import full as full_notebook
+    from book.tools.own import own_run
+    from book.tools.running import full as full_notebook
 
     if options.words:
         say("With parameters of your own, this is a run of your own: results/ is left as it is")
@@ -116,21 +117,29 @@ def full(options: argparse.Namespace) -> None:
 
 
 def shard(options: argparse.Namespace) -> None:
-    from sweeping import compute_shard
+    from book.tools.sweeping import compute_shard
 
     compute_shard(options.notebook, options.words)
 
 
 def sweep(options: argparse.Namespace) -> None:
-    from sweeping import sweep as sweep_notebook
+    from book.tools.sweeping import sweep as sweep_notebook
 
     sweep_notebook(options.notebook, options.words)
 
 
 def publish(options: argparse.Namespace) -> None:
-    from running import publish as publish_notebook
+    from book.tools.running import publish as publish_notebook
 
     publish_notebook(options.notebook)
+
+
+def release(options: argparse.Namespace) -> None:
+    from book.tools.pages import PUBLISHED, build
+    from book.tools.release import make_release
+
+    build(PUBLISHED)
+    make_release(PUBLISHED.html)
 
 
 def validate(options: argparse.Namespace) -> None:
@@ -147,12 +156,12 @@ def validate(options: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(description=__doc__)
+    top = argparse.ArgumentParser(prog="python -m book.tools", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     quick_options = commands.add_parser("quick")
     quick_options.add_argument("--fresh", action="store_true", help="compute every notebook again")
     quick_options.add_argument("--jobs", type=int, default=2)
-    for name in ("site", "validate"):
+    for name in ("site", "release", "validate"):
         commands.add_parser(name)
     for name in ("run", "full", "shard", "sweep", "publish"):
         with_notebook = commands.add_parser(name, prefix_chars="\0")
@@ -164,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     os.environ.update(ENVIRONMENT)
     options = parser().parse_args()
-    commands = {f.__name__: f for f in (quick, site, run, full, shard, sweep, publish, validate)}
+    commands = {f.__name__: f for f in (quick, site, release, run, full, shard, sweep, publish, validate)}
     try:
         if "notebook" in options:
             find_notebook(options.notebook)

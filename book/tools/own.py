@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parameters import checked_parameters, run_name
-from project import BUILD, ROOT, BuildError, find_notebook, relative
+from book.tools.parameters import checked_parameters, run_name
+from book.tools.project import BUILD, ROOT, BuildError, find_notebook, relative
 
 RUNS = BUILD / "runs"
 PUBLISHED = ROOT / "results"

@@ -13,14 +13,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from counted import collect_facts
-from project import BUILD, NOTEBOOKS, ROOT, BuildError, read_json, relative, say, tree_fingerprint, write_json
+
+from book.tools.counted import collect_facts
+from book.tools.listing import write_metamers
+from book.tools.project import (
+    BUILD,
+    NOTEBOOKS,
+    ROOT,
+    BuildError,
+    read_json,
+    relative,
+    say,
+    tree_fingerprint,
+    write_json,
+)
 
 if TYPE_CHECKING:
-    from own import OwnRun
+    from book.tools.own import OwnRun
 
 BANNER = "Quick profile, embedded data, computed on this machine. Numbers differ from the published ones."
 WIDGET = [ROOT / "metamerlib" / "search" / name for name in ("page.js", "page.css")]  # the explorer's own files
+LAUNCH = {
+    "notebook_interface": "jupyterlab",
+    "binderhub_url": "https://mybinder.org",
+    "colab_url": "https://colab.research.google.com",
+}
 LEFT_OUT = shutil.ignore_patterns("tools", "__pycache__", ".*")
 
 
@@ -66,6 +83,11 @@ def _contents(book: Book) -> dict[str, Any]:
     return contents
 
 
+def launch_buttons(repository: str) -> dict[str, Any]:
+    """Return the setting that adds buttons for Binder and Colab, or none where the repository has no address yet."""
+    return {"launch_buttons": LAUNCH} if repository else {}
+
+
 def stage(book: Book) -> None:
     """Copy pages, notebooks, public files and configuration into a fresh tree."""
     shutil.rmtree(book.tree, ignore_errors=True)
@@ -81,18 +103,24 @@ def stage(book: Book) -> None:
     for folder in book.public:
         if folder.is_dir():
             shutil.copytree(folder, public, dirs_exist_ok=True, ignore=LEFT_OUT)
-    claims = ROOT / "results" / "claims.json"
-    if claims.is_file():
-        shutil.copy(claims, public)
+    for name in ("claims.json", "claims-before.json"):
+        if (ROOT / "results" / name).is_file():
+            shutil.copy(ROOT / "results" / name, public)
+    (public / "benchmarks").mkdir()
+    for path in sorted((ROOT / "benchmarks").glob("*.csv")):
+        shutil.copy(path, public / "benchmarks")
     write_json(public / "checks.json", collect_facts(ROOT))
+    write_metamers(ROOT / "results", public / "metamers.csv", book.tree / "book" / "_static" / "metamers-listed.js")
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     config["html"]["announcement"] = book.banner
     config["sphinx"]["config"]["own_run"] = book.command
+    if not book.only:  # a run of one's own is in no repository
+        config |= launch_buttons(config["repository"]["url"])
     (book.tree / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf8")
     (book.tree / "_toc.yml").write_text(yaml.safe_dump(_contents(book), sort_keys=False), "utf8")
 
 
-def _run_jupyter_book(book: Book) -> None:
+def run_jupyter_book(book: Book) -> None:
     out = book.work / "out"
     shutil.rmtree(out, ignore_errors=True)
     log = book.work / "build.log"
@@ -133,7 +161,7 @@ def build(book: Book) -> None:
     else:
         say("Building the pages: about 10 seconds")
         stamp.unlink(missing_ok=True)
-        _run_jupyter_book(book)
+        run_jupyter_book(book)
         write_json(stamp, {"tree": fingerprint})
         say(f"Built in {time.perf_counter() - start:.0f} s")
     say(f"Open {(book.html / 'index.html').as_uri()}")
@@ -147,7 +175,7 @@ def build_alone(notebook: Path, run: OwnRun) -> Path:
     book = Book(work, run.folder / "page", run.folder, (run.store / "public",), banner, only=name, command=run.command)
     stage(book)
     _unlink_chapters(book.tree / "notebooks" / f"{name}.ipynb")
-    _run_jupyter_book(book)
+    run_jupyter_book(book)
     shutil.rmtree(work)
     return book.html / "notebooks" / f"{name}.html"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from project import ROOT, BuildError, say
+from book.tools.project import ROOT, BuildError, say
 
 PROFILES = ("published", "quick", "full")
 # Modules of the library's own models, as `layers` may name them.

@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from own import own_run, without_published
-from project import BUILD, ROOT, BuildError, find_notebook, say
-from running import execute, raise_failures
+from book.tools.own import own_run, without_published
+from book.tools.project import BUILD, ROOT, BuildError, find_notebook, say
+from book.tools.running import execute, raise_failures
 
 SWEEPS = BUILD / "sweep"
 PUBLISHED = "published"

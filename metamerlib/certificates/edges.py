@@ -10,16 +10,18 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.certificates.rate_distortion import Spectrum, log2_binomial
-from metamerlib.checks import check_graph, check_module
+from metamerlib.checks import as_tensor, check_graph, check_module
 from metamerlib.graphs.edges import both_directions, undirected_pairs
 from metamerlib.graphs.edit import with_edges
 from metamerlib.graphs.rewiring import class_mixing, mixed_edges
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_flag, as_integer, as_seed
+from metamerlib.plain import as_count, as_flag, as_seed
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.starts import edge_start
+from metamerlib.typing import Layer
 
+MOST_DRAWS = 1_000_000  # each is one run of the model; a covariance is known to a thousandth long before
 HELD = 30_000_000  # numbers of draws that are kept; beyond, the draws are made twice
 
 
@@ -57,7 +59,7 @@ def edge_bits(graph: Data, *, degrees: bool = False, fresh: bool = False, classe
     pairs, num_nodes = undirected_pairs(graph), int(graph.num_nodes)
     size = pairs.size(1)
     if classes is not None:
-        _check_family(degrees, classes)
+        _check_family(degrees, classes, num_nodes)
         counts, nodes = class_mixing(pairs, classes).double(), torch.bincount(classes).double()
         places = torch.outer(nodes, nodes).triu(1) + torch.diag(nodes * (nodes - 1) / 2)
         places = places - counts if fresh else places
@@ -78,7 +80,7 @@ def edge_spectrum(
     model: nn.Module,
     graph: Data,
     *,
-    layer: int | str | nn.Module,
+    layer: Layer,
     degrees: bool = False,
     fresh: bool = False,
     classes: Tensor | None = None,
@@ -114,13 +116,13 @@ def edge_spectrum(
         >>> 0 < expected_loss(edge_bits(graph), spectrum) < expected_loss(0, spectrum)
         True
     """
-    if draws is not None and as_integer("draws", draws) < 2:
-        raise ValueError(f"draws must be at least 2, got {draws}")
+    if draws is not None:
+        draws = as_count("draws", draws, least=2, most=MOST_DRAWS)
     check_module(model)
     check_graph(graph)
     as_flag("degrees", degrees)
     as_flag("fresh", fresh)
-    _check_family(degrees, classes)
+    _check_family(degrees, classes, len(graph.x))
     seed = as_seed(seed)
     probe = Probe.fitting(model, layer, graph, forward=forward)
     target = probe.check(graph).activation.double()
@@ -169,7 +171,13 @@ def scatter(draws: Callable[[], Iterator[Tensor]], target: Tensor) -> Spectrum:
     )
 
 
-def _check_family(degrees: bool, classes: Tensor | None) -> None:
+def _check_family(degrees: bool, classes: Tensor | None, num_nodes: int) -> None:
+    if classes is not None:
+        as_tensor("classes", classes, num_nodes, dtype="integer")
+        if int(classes.min()) < 0:
+            raise ValueError(
+                f"classes must be numbered from 0, got {int(classes.min())}; use unique(return_inverse=True)"
+            )
     if degrees and classes is not None:
         raise ValueError("both degrees and classes are to stay, whose graphs nobody counts; choose one of them")
 

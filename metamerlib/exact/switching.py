@@ -17,9 +17,10 @@ from metamerlib.exact.slots import Slots, among, largest_searched, partners, slo
 from metamerlib.graphs.edit import sort_edges
 from metamerlib.graphs.refinement import counted_attributes
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_integer, as_seed, check_forward
+from metamerlib.plain import as_count, as_seed, check_forward
 
 DRAWS, MORE_DRAWS = 4, 64  # partners drawn for an edge of a large bucket; for one that found none among them
+MIXED = 100  # random switches for each edge that are more than enough (Milo et al., 2003, cond-mat/0312028)
 PATIENCE = 20  # rounds of random switches without progress
 CHUNK = 2_000_000  # pairs held at once
 
@@ -192,9 +193,15 @@ def switch_metamer(
     elif forward is not None:
         raise ValueError("forward says how the model is called, but there is no model; pass model=, or drop forward")
     check_forward(forward)
-    if num_switches is not None and as_integer("num_switches", num_switches) < 1:
-        raise ValueError(f"num_switches must be 1 or more, got {num_switches}; None makes as many as help")
+    if num_switches is not None:
+        num_switches = as_count("num_switches", num_switches)
     slots, _ = slots_of(graph, rounds, degrees)
+    most = MIXED * max(1, len(slots.source) // 2)
+    if num_switches is not None and num_switches > most:
+        raise ValueError(
+            f"num_switches is {num_switches}, and {MIXED} for each of the {len(slots.source) // 2} edges, {most}, "
+            "already forget where the chain began; give at most that, or None for as many as help"
+        )
     found, made = _chain(slots, num_switches, np.random.default_rng(seed))
     if made == 0:
         raise ValueError(_no_switch(graph, slots, rounds))

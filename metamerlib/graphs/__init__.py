@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "catalogue": ["available_graphs"],
         "bridges": ["bridges"],
         "collection": ["check_graphs", "split_graphs", "union_of"],
-        "edges": ["both_directions", "undirected_pairs"],
+        "edges": ["both_directions", "nodes_by_degree", "undirected_pairs"],
         "edit": ["with_edges", "with_features"],
         "refinement": ["refine"],
         "tabular": ["graph_from_csv", "graph_from_folder"],

@@ -5,12 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_structure
+from metamerlib.checks import check_positive, check_structure
 from metamerlib.plain import shown
+
+
+def nodes_by_degree(graph: Data, count: int | None = None) -> Tensor:
+    """Return nodes in the order of their degrees, or some that are spread evenly over that order.
+
+    Args:
+        graph: N nodes; the degree of a node is the number of edges that end there. Equal degrees are in the order
+            of the nodes.
+        count: How many, from the least degree to the greatest; None for all. More than N are all.
+
+    Returns:
+        Indices ``[min(count, N)]``.
+
+    Raises:
+        ValueError: If count is less than 1, or the graph has no edges to read.
+
+    Example:
+        >>> star = Data(edge_index=torch.tensor([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]]), num_nodes=4)
+        >>> nodes_by_degree(star).tolist(), nodes_by_degree(star, 2).tolist()
+        ([1, 2, 3, 0], [1, 0])
+    """
+    num_nodes = check_structure(graph)
+    if count is not None:
+        check_positive("count", count, integer=True)
+    order = torch.bincount(graph.edge_index[1], minlength=num_nodes).argsort(stable=True)
+    if count is None or count >= num_nodes:
+        return order
+    places = np.linspace(0, num_nodes - 1, count).round().astype(int)
+    return order[torch.from_numpy(places).to(order.device)]
 
 
 def undirected_pairs(graph: Data) -> Tensor:

@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from torch_geometric import datasets
 
-from metamerlib.graphs.catalogue import (
-    Entry,
-)
+from metamerlib.graphs.catalogue import Entry
+from metamerlib.writing import check_archive, first_line
 
 FOLDER_VARIABLE = "METAMERLIB_DATA"
 TRUST_VARIABLE = "METAMERLIB_TRUST_PICKLES"
@@ -97,21 +96,25 @@ def check_processed(folder: Path, trust: bool = False) -> None:
         return
     for path in sorted(folder.glob("*.pt")):
         try:
+            check_archive(path)
             torch.load(path, weights_only=True, mmap=True)
         except Exception as error:
             raise ValueError(
-                f"{path} cannot be read as plain tensors. Delete {folder}, it is made anew from the raw "
-                f"files; or, if you trust its source, set {TRUST_VARIABLE}=1."
+                f"{path} cannot be read as plain tensors. Delete {folder}, it is made anew from "
+                f"the raw files; or, if you trust its source, set {TRUST_VARIABLE}=1. ({first_line(error)})"
             ) from error
 
 
 def stored_names(raw: Path) -> dict[str, list[str]]:
     """Read the words of the columns and of the classes where an npz holds them as text; object arrays stay closed."""
     held = {"feature_names": "attr_names", "class_names": "class_names"}
+    found = {}
     for path in raw.glob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: [str(text) for text in arrays[key]] for name, key in held.items() if key in arrays}
-    return {}
+            for name, key in held.items():
+                with contextlib.suppress(KeyError, ValueError):  # not there, or an array of objects
+                    found[name] = [str(text) for text in arrays[key]]
+    return found
 
 
 def open_dataset(entry: Entry, folder: Path, advice: str, trust: bool = False) -> Any:

@@ -12,9 +12,11 @@ from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 
 from metamerlib.checks import check_structure
+from metamerlib.graphs.edit import on_the_cpu
 from metamerlib.graphs.load import load_graph
 from metamerlib.graphs.sampling import MASKS, stratified_masks
 from metamerlib.plain import as_path, as_seed, as_text, shown
+from metamerlib.writing import check_archive, first_line
 
 ENDINGS = (".pt", ".pth")
 PLAIN = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]  # what a saved Data holds beside tensors; none runs code
@@ -36,6 +38,7 @@ def open_graph(name: str | os.PathLike[str], root: str | Path | None = None, *, 
     return read_graph(text, seed=seed) if text.endswith(ENDINGS) else load_graph(text, root, seed)
 
 
+@on_the_cpu()
 def read_graph(path: str | os.PathLike[str], *, seed: int = 0) -> Data:
     """Read a graph that ``torch.save(graph, path)`` wrote; only tensors and plain values are taken, no code.
 
@@ -55,10 +58,11 @@ def read_graph(path: str | os.PathLike[str], *, seed: int = 0) -> Data:
         raise FileNotFoundError(f"there is no file {path}; write one by torch.save(graph, path)")
     torch.serialization.add_safe_globals(PLAIN)  # the context manager would forget PyTorch Geometric's own on leaving
     try:
+        check_archive(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # anything may stand in a file
         raise ValueError(
-            f"{path} cannot be opened as tensors alone: {str(error).splitlines()[0]}; "
+            f"{path} cannot be opened as tensors alone: {first_line(error)}; "
             "save a plain graph: torch.save(graph.to_dict(), path)"
         ) from error
     graph = Data.from_dict(held) if isinstance(held, dict) else held

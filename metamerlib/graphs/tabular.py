@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.graphs.edit import on_the_cpu
 from metamerlib.graphs.sampling import MASKS, stratified_masks
+from metamerlib.plain import as_path, as_seed, as_text, shown
 
 Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 """The path of a CSV file with a header, or a frame."""
@@ -21,6 +23,7 @@ Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 PARTS = {"train": "train_mask", "val": "val_mask", "valid": "val_mask", "validation": "val_mask", "test": "test_mask"}
 
 
+@on_the_cpu()
 def graph_from_csv(
     edges: Table,
     features: Table,
@@ -62,6 +65,9 @@ def graph_from_csv(
         >>> graph.edge_index.tolist(), graph.x.tolist(), graph.class_names
         ([[0, 1, 1, 2], [1, 0, 2, 1]], [[1.0], [2.0], [3.0]], ['x', 'y'])
     """
+    for what, got in (("node", node), ("label", label), ("split", split), ("weight", weight)):
+        as_text(what, got, what)
+    seed, name = as_seed(seed), name if name is None else as_text("name", name, "my graph")
     pairs, rows = _read(edges, "edges"), _read(features, "features")
     if pairs.shape[1] < 2:
         raise ValueError(f"edges has the columns {list(pairs.columns)}; expected two, the ends of each edge")
@@ -88,18 +94,22 @@ def graph_from_csv(
 
 def graph_from_folder(folder: str | Path, seed: int = 0) -> Data:
     """Read a graph from ``edges.csv`` and ``nodes.csv`` of a folder; see :func:`graph_from_csv`."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     return graph_from_csv(folder / "edges.csv", folder / "nodes.csv", seed=seed, name=folder.name)
 
 
 def _read(table: Table, what: str) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
+    if not isinstance(table, str | os.PathLike):
+        raise TypeError(f"{what} must be the path of a CSV file or a pandas.DataFrame, got {shown(table)}")
+    if as_path(what, table).is_dir():
+        raise ValueError(f"{what}: {table} is a folder; give a CSV file in it, or use graph_from_folder")
     try:
         read = pd.read_csv(Path(table), skipinitialspace=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"{what}: there is no file {Path(table).absolute()}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ValueError(f"{what}: {table} is no CSV with a header: {error}") from error
     if read.columns.map(lambda column: str(column).replace(".", "", 1).isdigit()).all():
         raise ValueError(f"{what}: the first line of {table} is {list(read.columns)}; expected names of the columns")

@@ -8,28 +8,21 @@ changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_device, check_graph, check_module, check_nodes
 from metamerlib.graphs.collection import union_of_copies
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.linearisation import Linearisation
-from metamerlib.models.calling import Forward
-from metamerlib.plain import shown
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe, Recording
-from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
 from metamerlib.probing.relu import SignPattern
 from metamerlib.probing.row_space import RowSpace
 from metamerlib.probing.target import Target, by_copy
 
-METHODS = ["auto", "dense", "matrix-free"]
 _DENSE_ENTRIES, _DENSE_SIDE = 2**23, 1024
-_MOST_HOPS = 6
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,7 @@ class Constraint:
         reference: The whole reference in float64, x ``[N, F]``.
         nodes: S in the reference, or None for all rows.
         free_nodes: Free rows of the reference ``[n]``, or None for all.
+        start: Free features where a move begins ``[n, F]``: the reference's, or those of a metamer.
         method: auto, dense or matrix-free: how linear equations are solved.
     """
 
@@ -58,6 +52,7 @@ class Constraint:
     reference: Data
     nodes: Tensor | None
     free_nodes: Tensor | None
+    start: Tensor
     method: str
 
     @property
@@ -92,13 +87,13 @@ class Constraint:
 
         Units that a ReLU silences in the reference need only stay silent; see :meth:`Target.residual`.
         """
-        residual, _ = self.target.residual(self._record(u[None]), 1)
+        residual, _ = self.target.residual(self.record(u[None]), 1)
         return residual.reshape(-1) / self.target.activation.norm()
 
     def relative_errors(self, u: Tensor) -> Tensor:
         """Return the relative error ``[B]`` at coordinates ``[B, n, c]``, in one disjoint union."""
         with torch.no_grad():
-            _, plain = self.target.residual(self._record(u), u.size(0))
+            _, plain = self.target.residual(self.record(u), u.size(0))
         return plain.square().sum((1, 2)).sqrt() / self.target.activation.norm()
 
     def true_error(self, x: Tensor) -> float:
@@ -123,7 +118,8 @@ class Constraint:
             self.probe._run(self._graph_at(u[None]), watch, False)
         return torch.cat([u.new_zeros(0, dtype=torch.bool), *watch.signs])
 
-    def _record(self, u: Tensor) -> Recording:
+    def record(self, u: Tensor) -> Recording:
+        """Record the layer at coordinates ``[B, n, c]``, one copy of the graph after the other."""
         return self.probe(self._graph_at(u), complete=False)
 
     def _graph_at(self, u: Tensor) -> Data:
@@ -135,103 +131,18 @@ class Constraint:
         return with_features(union_of_copies(self.graph, copies), rows)
 
 
-def match_constraint(
-    model: nn.Module,
-    reference: Data,
-    *,
-    layer: int | str | nn.Module,
-    nodes: Any = None,
-    free_nodes: Any = None,
-    forward: Forward | None = None,
-    method: str = "auto",
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
-) -> Constraint:
-    """Check the input, and set up the equation of a match on a private float64 copy.
-
-    Args:
-        model: As for :func:`metamerlib.find_metamer`.
-        reference: As for :func:`metamerlib.find_metamer`.
-        layer: As for :func:`metamerlib.find_metamer`.
-        nodes: As for :func:`metamerlib.find_metamer`.
-        free_nodes: As for :func:`metamerlib.find_metamer`.
-        forward: As for :func:`metamerlib.find_metamer`.
-        device: As for :func:`metamerlib.find_metamer`.
-        method: auto (dense where the Jacobian is small), dense or matrix-free.
-        dtype: None or torch.float64.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, the layer does not depend on the free features, or dtype is
-            not float64.
-    """
-    check_module(model)
-    if dtype is not None and dtype is not torch.float64:
-        got = dtype if isinstance(dtype, torch.dtype) else shown(dtype)
-        raise ValueError(f"dtype is {got}; tangents need torch.float64: drop dtype, the model is converted")
-    check_choice("method", method, METHODS)
-    check_graph(reference)
-    check_device(device)
-    matched, free = (check_nodes(*a, reference.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
-    graph = to_float64(reference, device)
-    matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
-    probe = Probe.fitting(model, layer, graph, forward=forward, device=device, dtype=torch.float64)
-    rows = probe.check(graph).activation.size(0)
-    if matched is not None and rows != graph.x.size(0):
-        raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes; drop nodes")
-    whole, reference = probe, graph
-    small = reduced(probe, [graph, elsewhere(graph)], orthonormal=True, smaller=True)
-    probe, graph, space = small.probe, small.graphs[0], small.space
-    graph, rows_matched, rows_free = _cropped(probe, graph, matched, free)
-    target = Target.of(probe(graph, complete=False), rows_matched)
-    made = Constraint(probe, graph, target, rows_free, space, whole, reference, matched, free, method)
-    check_gradient(probe.name, lambda u: made._record(u[None]).activation, made.visible(made.base))
-    return made
-
-
-def _cropped(
-    probe: Probe, graph: Data, nodes: Tensor | None, free: Tensor | None
-) -> tuple[Data, Tensor | None, Tensor | None]:
-    """Return the ball round matched and free nodes on which the matched activations are the same, or everything."""
-    if nodes is None or free is None:
-        return graph, nodes, free
-    places = [graph, elsewhere(graph)]
-    with torch.no_grad():
-        wanted = [probe(g, complete=False).activation[nodes] for g in places]
-    inside = torch.zeros(graph.x.size(0), dtype=torch.bool, device=graph.x.device)
-    inside[nodes] = True
-    source, target = graph.edge_index
-    for _ in range(_MOST_HOPS):
-        grown = inside.clone()
-        grown[source[inside[target]]] = True
-        grown[target[inside[source]]] = True
-        inside, chosen = grown, grown.clone()
-        chosen[free] = True
-        if chosen.sum() > graph.x.size(0) // 2:
-            break
-        number = chosen.cumsum(0) - 1
-        try:
-            with torch.no_grad():
-                found = [probe(g.subgraph(chosen), complete=False).activation[number[nodes]] for g in places]
-        except (RuntimeError, IndexError, ValueError, KeyError):  # a foreign forward may insist on the whole graph
-            break
-        if all(agree(a, b) for a, b in zip(found, wanted, strict=True)):
-            return graph.subgraph(chosen), number[nodes], number[free]
-    return graph, nodes, free
-
-
 def check_apart(constraint: Constraint, u: Tensor) -> bool:
     """Tell whether copies of the graph in one disjoint union keep apart, at coordinates ``[B, n, c]``."""
     if u.size(0) == 1:
         return True
     with torch.no_grad():
-        alone = torch.stack([constraint._record(one[None]).activation for one in u])
-        together = by_copy(constraint._record(u).activation, u.size(0))
+        alone = torch.stack([constraint.record(one[None]).activation for one in u])
+        together = by_copy(constraint.record(u).activation, u.size(0))
     return agree(together, alone)
 
 
-def check_direction(direction: object, constraint: Constraint, *, name: str = "direction") -> None:
-    """Raise unless a direction is a finite change of the free features ``[n, F]``."""
+def check_direction(direction: object, constraint: Constraint, *, name: str = "direction") -> Tensor:
+    """Return a finite change of the free features ``[n, F]`` in float64, or say what else it is."""
     shape = list(constraint.base.shape)
     if not isinstance(direction, Tensor) or list(direction.shape) != shape:
         got = list(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
@@ -242,3 +153,4 @@ def check_direction(direction: object, constraint: Constraint, *, name: str = "d
         raise ValueError(f"{name} is on the meta device, where tensors hold no values; make it on the CPU")
     if not torch.isfinite(direction).all():
         raise ValueError(f"{name} holds NaN or infinite entries")
+    return direction.detach().to(constraint.base)

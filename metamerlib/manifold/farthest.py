@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_graph, check_positive
-from metamerlib.manifold.constraint import check_direction
-from metamerlib.manifold.correction import TOLERANCE, constraint_of
+from metamerlib.manifold.constraint import Constraint, check_direction
+from metamerlib.manifold.correction import TOLERANCE
+from metamerlib.manifold.matching import MatchOptions, match
 from metamerlib.manifold.repulsion import Ball, Repulsion
-from metamerlib.models.calling import Forward
 from metamerlib.plain import as_seed
 from metamerlib.search.metamer import Metamer
 
 
 def farthest_metamer(
-    model: nn.Module,
-    start: Metamer | Data,
+    model: nn.Module | Constraint,
+    start: Metamer | Data | None = None,
     *,
-    layer: int | str | nn.Module | None = None,
-    nodes: Any = None,
-    free_nodes: Any = None,
     direction: Tensor | None = None,
     centre: Tensor | None = None,
     radius: float | None = None,
     max_steps: int = 40,
     tolerance: float = TOLERANCE,
-    method: str = "auto",
-    forward: Forward | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    **options: Unpack[MatchOptions],
 ) -> Metamer:
     r"""Search for the metamer that is farthest from its reference among those of no larger norm.
 
@@ -50,20 +44,15 @@ def farthest_metamer(
     :math:`\|X' - C\|_F \le R`, in the place of the reference's norm; the reference must lie inside.
 
     Args:
-        model: Any torch model of graphs; a private copy is converted to float64.
+        model: Any torch model of graphs, of which a private copy is converted to float64, or in the place of model,
+            graph and options the constraint that :func:`metamerlib.manifold.match` makes of them.
         start: A graph, which is its own reference, or a metamer to begin with.
-        layer: As for :func:`metamerlib.walk`.
-        nodes: As for :func:`metamerlib.walk`.
-        free_nodes: As for :func:`metamerlib.walk`.
-        method: As for :func:`metamerlib.walk`.
-        forward: As for :func:`metamerlib.walk`.
-        dtype: As for :func:`metamerlib.walk`.
-        device: As for :func:`metamerlib.walk`.
         direction: D ``[n, F]``, one row for each free node; None for the way from the reference.
         centre: C ``[n, F]``; None for zero.
         radius: R; None for the distance of the reference from the centre.
         max_steps: Largest number of steps.
         tolerance: Largest relative error.
+        **options: As for :func:`metamerlib.walk`.
 
     Returns:
         A metamer in float64, as its reference is. Its status is converged (no direction lowers the cosine by more
@@ -85,38 +74,28 @@ def farthest_metamer(
     began = time.perf_counter()
     check_positive("max_steps", max_steps, integer=True)
     check_positive("tolerance", tolerance, below=1)
-    constraint, x = constraint_of(
-        model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
-        device=device,
-    )  # fmt: skip
+    constraint = match(model, start, **options)
     ball = Ball.of(constraint, centre, radius)
     if direction is None:
         repulsion = Repulsion.of(constraint, [constraint.base], tolerance, ball)
     else:
-        check_direction(direction, constraint)
-        unit = direction.detach().to(constraint.base)
+        unit = check_direction(direction, constraint)
         if not unit.any():
             raise ValueError("direction is zero; give the change of the free features to go along")
         repulsion = Repulsion.of(constraint, [-ball.radius * unit / unit.norm()], tolerance, ball)
     settings = {"solver": "farthest" if direction is None else "farthest along a direction"}
-    return repulsion.search(x, max_steps, began, settings)
+    return repulsion.search(constraint.start, max_steps, began, settings)
 
 
 def several_metamers(
-    model: nn.Module,
-    graph: Data,
+    model: nn.Module | Constraint,
+    graph: Data | None = None,
     *,
-    layer: int | str | nn.Module,
     count: int = 4,
-    nodes: Any = None,
-    free_nodes: Any = None,
     max_steps: int = 40,
     tolerance: float = TOLERANCE,
     seed: int = 0,
-    method: str = "auto",
-    forward: Forward | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    **options: Unpack[MatchOptions],
 ) -> list[Metamer]:
     """Search for metamers of one reference that are far from it and from each other.
 
@@ -126,17 +105,11 @@ def several_metamers(
     Args:
         model: As for :func:`farthest_metamer`.
         graph: As for :func:`farthest_metamer`.
-        layer: As for :func:`farthest_metamer`.
-        nodes: As for :func:`farthest_metamer`.
-        free_nodes: As for :func:`farthest_metamer`.
         max_steps: As for :func:`farthest_metamer`.
         tolerance: As for :func:`farthest_metamer`.
-        method: As for :func:`farthest_metamer`.
-        forward: As for :func:`farthest_metamer`.
-        dtype: As for :func:`farthest_metamer`.
-        device: As for :func:`farthest_metamer`.
         count: Number of metamers.
         seed: Seed of the starts.
+        **options: As for :func:`metamerlib.walk`.
 
     Returns:
         The metamers, each with a status of its own.
@@ -153,17 +126,16 @@ def several_metamers(
     check_positive("max_steps", max_steps, integer=True)
     seed = as_seed(seed)
     check_positive("tolerance", tolerance, below=1)
-    check_graph(graph)
-    constraint, x = constraint_of(
-        model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
-        device=device,
-    )  # fmt: skip
+    if not isinstance(model, Constraint):
+        check_graph(graph)
+    constraint = match(model, graph, **options)
     generator = torch.Generator().manual_seed(seed)
     others, found = [constraint.base], []
     for number in range(count):
         began = time.perf_counter()
         repulsion = Repulsion.of(constraint, others, tolerance)
-        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+        noise = torch.randn(constraint.base.shape, generator=generator, device="cpu", dtype=torch.float64)
+        noise = noise.to(constraint.base)
         settings = {"solver": "several", "seed": seed, "number": number}
         found.append(repulsion.search(repulsion.somewhere(noise), max_steps, began, settings))
         others.append(constraint.rows_of(found[-1].graph))

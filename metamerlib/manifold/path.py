@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from metamerlib.checks import check_module, check_positive
+from metamerlib.checks import check_positive
 from metamerlib.manifold.constraint import Constraint
-from metamerlib.manifold.correction import TOLERANCE, constraint_of, correct
-from metamerlib.models.calling import Forward
+from metamerlib.manifold.correction import TOLERANCE, correct
+from metamerlib.manifold.matching import MatchOptions, match
 from metamerlib.search.metamer import Metamer, check_target_of
 
 _SMALLEST_SHARE = 2.0**-12
@@ -39,7 +39,7 @@ class Path:
 
 
 def join(
-    model: nn.Module,
+    model: nn.Module | Constraint,
     first: Metamer,
     second: Metamer,
     *,
@@ -47,10 +47,7 @@ def join(
     largest_gap: float = 2.0,
     max_points: int = 400,
     tolerance: float = TOLERANCE,
-    method: str = "auto",
-    forward: Forward | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    **options: Unpack[MatchOptions],
 ) -> Path:
     """Follow the straight line between two metamers of one reference, corrected to metamers all along.
 
@@ -59,17 +56,14 @@ def join(
     ``points`` points on the line, is tried again nearer; so the path is continuous at that distance.
 
     Args:
-        model: Any torch model of graphs; a private copy is converted to float64.
+        model: Any torch model of graphs, or the constraint that both metamers meet; see :func:`metamerlib.walk`.
         first: Metamers of the same reference, layer, nodes and free nodes; both are corrected first.
         second: Metamers of the same reference, layer, nodes and free nodes; both are corrected first.
         points: Number of steps on the line where none has to be repeated.
         largest_gap: Largest distance of successive points, in spacings of the line.
         max_points: Largest number of points.
         tolerance: Largest relative error.
-        method: As for :func:`metamerlib.walk`.
-        forward: As for :func:`metamerlib.walk`.
-        dtype: As for :func:`metamerlib.walk`.
-        device: As for :func:`metamerlib.walk`.
+        **options: forward, method, dtype and device, as for :func:`metamerlib.walk`.
 
     Returns:
         The path; where it is blocked it ends at the last point that was reached.
@@ -89,12 +83,11 @@ def join(
         check_positive(name, number, integer=True)
     check_positive("largest_gap", largest_gap)
     check_positive("tolerance", tolerance, below=1)
-    check_module(model)
     _check_pair(first, second)
-    options: dict[str, Any] = {"method": method, "forward": forward, "dtype": dtype, "device": device}
-    constraint, start = constraint_of(model, first, layer=None, nodes=None, free_nodes=None, **options)
-    check_target_of(second, constraint.target.activation)
-    ends = [correct(constraint, x, tolerance=tolerance) for x in (start, constraint.rows_of(second.graph))]
+    constraint = model if isinstance(model, Constraint) else match(model, first, **options)
+    for metamer in (first, second):
+        check_target_of(metamer, constraint.target.activation)
+    ends = [correct(constraint, constraint.rows_of(m.graph), tolerance=tolerance) for m in (first, second)]
     start, goal = ends[0].x, ends[1].x
     if max(end.error for end in ends) > tolerance:
         return _path(constraint, [(0.0, start)], start, goal, "blocked")

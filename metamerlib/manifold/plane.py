@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_positive
-from metamerlib.manifold.constraint import Constraint, check_apart, check_direction, match_constraint
-from metamerlib.models.calling import Forward
+from metamerlib.manifold.constraint import Constraint, check_apart, check_direction
+from metamerlib.manifold.matching import MatchOptions, match
 from metamerlib.plain import as_seed
 
 _ENTRIES = 2**21
@@ -37,20 +37,15 @@ class PlaneSlice:
 
 
 def plane_slice(
-    model: nn.Module,
-    graph: Data,
+    model: nn.Module | Constraint,
+    graph: Data | None = None,
     *,
-    layer: int | str | nn.Module,
     tangent: Tensor | None = None,
     normal: Tensor | None = None,
     extent: float | tuple[float, float] = 1.0,
     resolution: int = 41,
-    nodes: Any = None,
-    free_nodes: Any = None,
     seed: int = 0,
-    forward: Forward | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    **options: Unpack[MatchOptions],
 ) -> PlaneSlice:
     r"""Evaluate the relative error on a plane through a graph, spanned by a tangent and a normal direction.
 
@@ -60,20 +55,16 @@ def plane_slice(
     differences of metamers as directions the plane contains these metamers.
 
     Args:
-        model: Any torch model of graphs; a private copy is converted to float64.
+        model: Any torch model of graphs, of which a private copy is converted to float64, or in the place of model,
+            graph and options the constraint that :func:`metamerlib.manifold.match` makes of them.
         graph: x ``[N, F]``, edge_index ``[2, E]``, optional edge_weight ``[E]`` and batch.
-        layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name.
         tangent: Change of the free features ``[n, F]``; None for a random visible direction, projected on to
             the tangent space.
         normal: The same for the second direction; None for a random one, projected on to the normal space.
         extent: Largest offset in both directions, or one for each, in units of the features.
         resolution: R, number of offsets in each direction.
-        nodes: As for :func:`metamerlib.find_metamer`.
-        free_nodes: As for :func:`metamerlib.find_metamer`.
         seed: Seed of random directions.
-        forward: As for :func:`metamerlib.tangent_basis`.
-        dtype: As for :func:`metamerlib.tangent_basis`.
-        device: As for :func:`metamerlib.tangent_basis`.
+        **options: As for :func:`metamerlib.walk`.
 
     Raises:
         ValueError: If the directions do not fit or span no plane, or an argument is out of range.
@@ -93,14 +84,12 @@ def plane_slice(
     for size in both:
         check_positive("extent", size)
     both = tuple(map(float, both))
-    constraint = match_constraint(
-        model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, forward=forward, dtype=dtype, device=device
-    )
+    constraint = match(model, graph, **options)
     for given in (tangent, normal):
         if given is not None:
             check_direction(given, constraint)
     t, n = _directions(constraint, tangent, normal, seed)
-    along, across = (torch.linspace(-size, size, resolution).to(t) for size in both)
+    along, across = (torch.linspace(-size, size, resolution, device="cpu").to(t) for size in both)
     base, visible = constraint.visible(constraint.base), [constraint.visible(v) for v in (t, n)]
 
     def places(index: Tensor) -> Tensor:
@@ -120,7 +109,7 @@ def _directions(
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     base = constraint.base
-    noise = torch.randn(2, *base.shape, generator=generator, dtype=torch.float64).to(base)
+    noise = torch.randn(2, *base.shape, generator=generator, device="cpu", dtype=torch.float64).to(base)
     seen = constraint.visible(noise)
     linear = constraint.linearise(constraint.visible(base)) if tangent is None or normal is None else None
     if tangent is None and linear is not None:

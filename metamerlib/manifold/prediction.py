@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_graph, check_nodes
+from metamerlib.manifold.constraint import Constraint, check_direction
+from metamerlib.manifold.matching import MatchOptions, match
 from metamerlib.manifold.tangent import project_to_tangent
-from metamerlib.models.calling import Forward
 
 
 def linear_prediction(
-    model: nn.Module,
-    graph: Data,
-    start: Tensor,
-    *,
-    layer: int | str | nn.Module,
-    nodes: Any = None,
-    free_nodes: Any = None,
-    forward: Forward | None = None,
-    device: str | torch.device | None = None,
+    model: nn.Module | Constraint,
+    graph: Data | None = None,
+    start: Tensor | None = None,
+    **options: Unpack[MatchOptions],
 ) -> Tensor:
     r"""Predict the metamer that a search reaches from a start, without searching and without a free parameter.
 
@@ -33,14 +27,10 @@ def linear_prediction(
     nearest to the start; for a linear model these are the metamers. J is decomposed in float64.
 
     Args:
-        model: Any torch model of graphs; a private copy is converted to float64.
+        model: Any torch model of graphs, or a constraint; see :func:`metamerlib.walk`.
         graph: The reference, x ``[N, F]``.
         start: Features of the free nodes where the search begins ``[n, F]``, in the order of free_nodes.
-        layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name.
-        nodes: Matched nodes: indices or a mask; None for all.
-        free_nodes: Nodes whose features may differ; None for all.
-        forward: Replaces the default call, ``forward(model, graph) -> Tensor``.
-        device: Where to run; None leaves everything where it is.
+        **options: As for :func:`metamerlib.walk`.
 
     Returns:
         The predicted features of the free nodes ``[n, F]``, in float64.
@@ -55,11 +45,7 @@ def linear_prediction(
         >>> linear_prediction(model, graph, 0 * graph.x, layer=2, nodes=[0]).shape
         torch.Size([34, 34])
     """
-    check_graph(graph)
-    free, rows = check_nodes("free_nodes", free_nodes, len(graph.x)), graph.x.detach()
-    rows = rows if free is None else rows[free]
-    if start.shape != rows.shape:
-        raise ValueError(f"start must hold the free features {list(rows.shape)}, got {list(start.shape)}")
-    rows, start = rows.double(), start.detach().double()
-    options = dict(layer=layer, nodes=nodes, free_nodes=free_nodes, method="auto", forward=forward, device=device)
-    return rows + project_to_tangent(model, graph, start.to(rows) - rows, **options).to(rows)
+    constraint = match(model, graph, **options)
+    base = constraint.base
+    away = check_direction(start, constraint, name="start") - base
+    return base + project_to_tangent(constraint, direction=away)

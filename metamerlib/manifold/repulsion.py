@@ -39,11 +39,7 @@ class Ball:
     @classmethod
     def of(cls, constraint: Constraint, centre: Tensor | None = None, radius: float | None = None) -> Ball:
         base = constraint.base
-        if centre is None:
-            centre = torch.zeros_like(base)
-        else:
-            check_direction(centre, constraint, name="centre")
-            centre = centre.detach().to(base)
+        centre = torch.zeros_like(base) if centre is None else check_direction(centre, constraint, name="centre")
         reach = (base - centre).norm().item()
         if radius is not None:
             check_positive("radius", radius)

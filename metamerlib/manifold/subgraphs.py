@@ -10,23 +10,24 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.graphs.edges import among
-from metamerlib.manifold.receptive_field import Members, incoming
+from metamerlib.manifold.reach import Members, incoming
 from metamerlib.models.convolutions import sums_neighbours
-from metamerlib.models.propagation import Multiply, SparsePropagation, to_csr
+from metamerlib.models.propagation import Multiply, StandIn, put_stand_in, stand_in_of, to_csr
 from metamerlib.probing.probe import Probe
 
 
-class Restricted(SparsePropagation):
+class Restricted(StandIn):
     """Stand in for ``conv.propagate``: weights of the whole graph, also between the nodes of a union."""
 
     degree: Tensor | None = None
+    matrices: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def keep(self, edge_index: Tensor, weight: Tensor | None, x: Tensor) -> None:
         source, target = edge_index
         values = x.new_ones(source.numel()) if weight is None else weight.detach().to(x.dtype)
         self.degree = torch.bincount(target, minlength=x.size(0))
-        if self.mean:
+        if self.conv.aggr == "mean":
             values = values / self.degree[target]
         order = target.argsort(stable=True)
         self.begin = self.degree.cumsum(0) - self.degree
@@ -66,14 +67,13 @@ class Restricted(SparsePropagation):
         return torch.cat(lengths)
 
     def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
-        weight = kwargs.get("edge_weight", kwargs.get("norm"))
-        x = kwargs["x"] if isinstance(kwargs["x"], Tensor) else kwargs["x"][0]
-        if weight is not None and weight.requires_grad:
-            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
-        if self.matrices is None:
+        weight, x = self.weight_in(kwargs), self.sender_in(kwargs)
+        constant = weight is None or not weight.requires_grad
+        if constant and self.matrices is not None:
+            return Multiply.apply(x, *self.matrices)
+        if constant:
             self.keep(edge_index, weight, x)
-            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
-        return Multiply.apply(x, *self.matrices)
+        return super().__call__(edge_index, size, **kwargs)
 
 
 def restricted(probe: Probe, graph: Data) -> Probe:
@@ -81,22 +81,22 @@ def restricted(probe: Probe, graph: Data) -> Probe:
     twin = probe.copy()
     for conv in twin.model.modules():
         if sums_neighbours(conv):
-            conv.propagate = Restricted(conv, conv.aggr == "mean")  # type: ignore[assignment]
+            put_stand_in(conv, Restricted(conv))
     with torch.no_grad():
         twin(graph, complete=False)
     return twin
 
 
-def stand_in_of(probe: Probe) -> Restricted:
+def weights_of(probe: Probe) -> Restricted:
     """Return what stands in for the propagation of a restricted probe's own layer of :class:`metamerlib.GNN`."""
     conv: Any = probe.module.conv
-    return vars(conv)["propagate"]
+    return stand_in_of(conv)
 
 
 def select(probe: Probe, members: Members) -> None:
     """Make the convolutions of a restricted probe work on a union of subgraphs."""
     for module in probe.model.modules():
-        stand_in = vars(module).get("propagate")
+        stand_in = stand_in_of(module)
         if isinstance(stand_in, Restricted):
             stand_in.select(members)
 

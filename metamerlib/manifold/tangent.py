@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_nodes, check_positive
-from metamerlib.manifold.constraint import Constraint, check_direction, match_constraint
-from metamerlib.models.calling import Forward
+from metamerlib.manifold.constraint import Constraint, check_direction
+from metamerlib.manifold.linearisation import LSQR_STEPS
+from metamerlib.manifold.matching import MatchOptions, match
 
 MEMORY = 2**28
 
@@ -45,8 +46,7 @@ class TangentBasis:
 
     def project(self, direction: Tensor) -> Tensor:
         """Return the tangent part of a direction ``[n, F]`` of the features, invisible directions included."""
-        check_direction(direction, self.constraint)
-        direction = direction.to(self.vectors)
+        direction = check_direction(direction, self.constraint)
         flat = self.vectors.reshape(self.vectors.size(0), -1)
         seen = self.constraint.visible(direction).reshape(-1)
         tangent = ((flat @ seen) @ flat).reshape(self.vectors.shape[1:])
@@ -54,16 +54,11 @@ class TangentBasis:
 
 
 def tangent_basis(
-    model: nn.Module,
-    graph: Data,
+    model: nn.Module | Constraint,
+    graph: Data | None = None,
     *,
-    layer: int | str | nn.Module,
-    nodes: Any = None,
-    free_nodes: Any = None,
-    forward: Forward | None = None,
-    dtype: torch.dtype | None = None,
     memory: int = MEMORY,
-    device: str | torch.device | None = None,
+    **options: Unpack[MatchOptions],
 ) -> TangentBasis:
     r"""Compute an orthonormal basis of the null space of the Jacobian of the matched activations.
 
@@ -74,15 +69,11 @@ def tangent_basis(
     of what the first linear maps see, and the basis completed by QR.
 
     Args:
-        model: Any torch model of graphs; a private copy is converted to float64.
+        model: Any torch model of graphs, of which a private copy is converted to float64, or in the place of model,
+            graph and options the constraint that :func:`metamerlib.manifold.match` makes of them.
         graph: x ``[N, F]``, edge_index ``[2, E]``, optional edge_weight ``[E]`` and batch.
-        layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name.
-        nodes: Matched nodes S: indices or a mask; None for all.
-        free_nodes: Nodes whose features may differ; None for all.
-        forward: Replaces the default call, ``forward(model, graph) -> Tensor``.
-        dtype: None or torch.float64.
         memory: Bytes that the basis may take.
-        device: Where to run; None leaves everything where it is.
+        **options: Those of :func:`metamerlib.manifold.match`; the method is dense.
 
     Raises:
         ValueError: If the basis would exceed the memory, or an argument is out of range.
@@ -95,11 +86,10 @@ def tangent_basis(
         4
     """
     check_positive("memory", memory, integer=True)
-    constraint = match_constraint(
-        model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, forward=forward, method="dense", dtype=dtype,
-        device=device,
-    )  # fmt: skip
-    u = constraint.visible(constraint.base)
+    if options.get("method", "dense") != "dense":
+        raise ValueError(f"a basis needs the whole Jacobian, got method={options['method']!r}; drop method")
+    constraint = replace(match(model, graph, **options), method="dense")
+    u = constraint.visible(constraint.start)
     rows = constraint.target.activation.numel()
     needed = 8 * u.numel() * max(u.numel(), 2 * rows)
     if needed > memory:
@@ -115,19 +105,13 @@ def tangent_basis(
 
 
 def project_to_tangent(
-    model: nn.Module,
-    graph: Data,
-    direction: Tensor,
+    model: nn.Module | Constraint,
+    graph: Data | None = None,
+    direction: Tensor | None = None,
     *,
-    layer: int | str | nn.Module,
-    nodes: Any = None,
-    free_nodes: Any = None,
-    method: str = "matrix-free",
     tolerance: float = 1e-10,
-    max_steps: int = 2000,
-    forward: Forward | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    max_steps: int = LSQR_STEPS,
+    **options: Unpack[MatchOptions],
 ) -> Tensor:
     """Return the part of a direction along which the matched activations do not change, to first order.
 
@@ -138,16 +122,10 @@ def project_to_tangent(
     Args:
         model: As for :func:`tangent_basis`.
         graph: As for :func:`tangent_basis`.
-        layer: As for :func:`tangent_basis`.
-        nodes: As for :func:`tangent_basis`.
-        free_nodes: As for :func:`tangent_basis`.
-        forward: As for :func:`tangent_basis`.
-        dtype: As for :func:`tangent_basis`.
-        device: As for :func:`tangent_basis`.
         direction: Change of the free features ``[n, F]``.
-        method: matrix-free, dense (SVD of J), or auto.
         tolerance: Least-squares equations are solved to this share of ``J v``.
         max_steps: Largest number of steps of LSQR.
+        **options: Those of :func:`metamerlib.manifold.match`; the method is matrix-free if none is given.
 
     Returns:
         ``[n, F]`` in float64.
@@ -165,12 +143,10 @@ def project_to_tangent(
     """
     check_positive("tolerance", tolerance, below=1)
     check_positive("max_steps", max_steps, integer=True)
-    constraint = match_constraint(
-        model, graph, layer=layer, nodes=nodes, free_nodes=free_nodes, forward=forward, method=method, dtype=dtype,
-        device=device,
-    )  # fmt: skip
-    check_direction(direction, constraint)
-    x, v = constraint.base, direction.detach().to(constraint.base)
-    linear = constraint.linearise(constraint.visible(x))
+    if not isinstance(model, Constraint):
+        options = {"method": "matrix-free", **options}
+    constraint = match(model, graph, **options)
+    v = check_direction(direction, constraint)
+    linear = constraint.linearise(constraint.visible(constraint.start))
     tangent = linear.project(constraint.visible(v), tolerance=tolerance, max_steps=max_steps)
     return constraint.lift(tangent) + constraint.invisible(v)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 import torch
@@ -12,16 +12,9 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice, check_positive
 from metamerlib.manifold.constraint import Constraint, check_direction
-from metamerlib.manifold.correction import (
-    LARGEST_CORRECTION,
-    SOLVE,
-    TOLERANCE,
-    Correction,
-    constraint_of,
-    correct,
-)
+from metamerlib.manifold.correction import LARGEST_CORRECTION, SOLVE, TOLERANCE, Correction, correct
 from metamerlib.manifold.linearisation import Linearisation
-from metamerlib.models.calling import Forward
+from metamerlib.manifold.matching import MatchOptions, match
 from metamerlib.plain import as_flag, as_seed
 from metamerlib.search.metamer import Metamer
 
@@ -65,23 +58,17 @@ class Walk:
 
 
 def walk(
-    model: nn.Module,
-    start: Metamer | Data,
+    model: nn.Module | Constraint,
+    start: Metamer | Data | None = None,
     *,
-    layer: int | str | nn.Module | None = None,
     steps: int = 50,
     step_length: float = 0.05,
     direction: str | Tensor = "random",
     invisible: bool = True,
-    nodes: Any = None,
-    free_nodes: Any = None,
     tolerance: float = TOLERANCE,
     keep_every: int = 1,
     seed: int = 0,
-    method: str = "auto",
-    forward: Forward | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    **options: Unpack[MatchOptions],
 ) -> Walk:
     """Walk on the manifold of metamers of a graph, or of a metamer's reference.
 
@@ -92,23 +79,19 @@ def walk(
     silent, and inner ReLUs may switch: a step then crosses into another linear region.
 
     Args:
-        model: Any torch model of graphs; a private copy is converted to float64.
+        model: Any torch model of graphs, of which a private copy is converted to float64, or in the place of model,
+            graph and options the constraint that :func:`metamerlib.manifold.match` makes of them.
         start: A graph, which is its own reference, or a metamer, which is corrected first.
-        layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name; a metamer has its own.
         steps: Number of steps.
         step_length: Largest step, as a share of the norm of the reference's free features.
         direction: random (a random direction, carried along: it is projected anew at every step), away (away
             from the reference), or a change of the free features ``[n, F]``, carried along.
         invisible: Whether to use directions that the first linear maps cannot see, where every step is exact.
-        nodes: As for :func:`metamerlib.find_metamer`; a metamer has its own.
-        free_nodes: As for :func:`metamerlib.find_metamer`; a metamer has its own.
         tolerance: Largest relative error.
         keep_every: Keep every k-th position, and the last.
         seed: Seed of the random direction.
-        method: auto, dense or matrix-free, see :func:`metamerlib.project_to_tangent`.
-        forward: As for :func:`metamerlib.tangent_basis`.
-        dtype: As for :func:`metamerlib.tangent_basis`.
-        device: As for :func:`metamerlib.tangent_basis`.
+        **options: Those of :func:`metamerlib.manifold.match`: layer, nodes, free_nodes, forward, method, dtype, device;
+            a metamer has its own layer, nodes and free_nodes.
 
     Returns:
         The walk; its ``status`` says whether it took all steps.
@@ -136,15 +119,13 @@ def walk(
     seed, invisible = as_seed(seed), as_flag("invisible", invisible)
     if not isinstance(direction, Tensor):
         check_choice("direction", direction, ["random", "away"])
-    constraint, x = constraint_of(
-        model, start, layer=layer, nodes=nodes, free_nodes=free_nodes, method=method, forward=forward, dtype=dtype,
-        device=device,
-    )  # fmt: skip
+    constraint = match(model, start, **options)
     if isinstance(direction, Tensor):
-        check_direction(direction, constraint)
-    options: dict[str, Any] = {"invisible": invisible, "tolerance": tolerance, "step_length": step_length, "seed": seed}
-    walker = _Walker(constraint, direction, **options)
-    return walker.go(x, steps, keep_every)
+        direction = check_direction(direction, constraint)
+    walker = _Walker(
+        constraint, direction, invisible=invisible, tolerance=tolerance, step_length=step_length, seed=seed
+    )
+    return walker.go(constraint.start, steps, keep_every)
 
 
 class _Walker:
@@ -165,9 +146,10 @@ class _Walker:
         self.away = isinstance(direction, str) and direction == "away"
         base = constraint.base
         if isinstance(direction, Tensor):
-            self.heading = direction.detach().to(base)
+            self.heading = direction
         else:
-            noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(base.shape, generator=generator, device="cpu", dtype=torch.float64)
             self.heading = noise.to(base)
 
     def go(self, x: Tensor, steps: int, keep_every: int) -> Walk:
@@ -192,8 +174,8 @@ class _Walker:
             kept.append((rows[-1]["step"], x))
         index, positions = zip(*kept, strict=True)
         return Walk(
-            positions=torch.stack(positions), kept=torch.tensor(index), table=pd.DataFrame(rows), status=status,
-            reference=constraint.reference, layer=constraint.probe.name, nodes=constraint.nodes,
+            positions=torch.stack(positions), kept=torch.tensor(index, device="cpu"), table=pd.DataFrame(rows),
+            status=status, reference=constraint.reference, layer=constraint.probe.name, nodes=constraint.nodes,
             free_nodes=constraint.free_nodes, relative_error=constraint.true_error(x),
         )  # fmt: skip
 

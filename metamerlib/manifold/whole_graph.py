@@ -16,12 +16,13 @@ from metamerlib.checks import check_positive
 from metamerlib.graphs.edit import with_features
 from metamerlib.manifold.dimension import gap_after, rank_of, singular_values
 from metamerlib.manifold.jacobians import LocalModel, prepare
-from metamerlib.manifold.subgraphs import restricted, stand_in_of
+from metamerlib.manifold.subgraphs import restricted, weights_of
 from metamerlib.models.calling import Forward
 from metamerlib.models.convolutions import row_of
 from metamerlib.models.gnn import Layer
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import plain_activation
+from metamerlib.typing import Device
 
 
 def whole_graph_dimension(
@@ -33,7 +34,7 @@ def whole_graph_dimension(
     dtype: torch.dtype | None = None,
     memory: int = 2**30,
     tolerance: float | None = None,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> pd.Series:
     r"""Count the directions in which all features can move without any node's activation changing.
 
@@ -98,7 +99,7 @@ def _factors(local: LocalModel) -> tuple[Tensor, Tensor] | None:
         return None
     _check(local.reach.num_nodes**2, "the matrix P", local.memory)
     twin = restricted(local.plain, local.graph)
-    once, weight = stand_in_of(twin).dense(), conv.lin.weight
+    once, weight = weights_of(twin).dense(), conv.lin.weight
     spread = torch.linalg.matrix_power(once, row.hops(conv))
     moved = spread @ (local.graph.x @ weight.T)
     if not agree(moved - moved.mean(0), z - z.mean(0)):

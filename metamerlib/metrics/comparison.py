@@ -31,10 +31,10 @@ from metamerlib.metrics.structure_scores import equal, same_edges, structure_sco
 from metamerlib.metrics.verdict import is_metamer, verdict_columns
 from metamerlib.metrics.visible import VisibleLikeness, likeness_in, without_space
 from metamerlib.models.calling import Forward
-from metamerlib.plain import as_count, as_integer, as_seed, shown
+from metamerlib.plain import as_count, as_integer, as_seed
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.reduce import Reduced, reduced
-from metamerlib.search.metamer import Metamer, check_target_of
+from metamerlib.search.metamer import Metamer, check_metamer, check_target_of
 
 NAN = float("nan")
 FEATURE_METRICS = (
@@ -100,8 +100,7 @@ def compare(
     True
     """
     check_module(model)
-    if not isinstance(metamer, Metamer):
-        raise TypeError(f"metamer must be a metamerlib.Metamer, got {shown(metamer)}; make one with find_metamer")
+    check_metamer("metamer", metamer)
     if as_integer("null_draws", null_draws) < 0:
         raise ValueError(f"got null_draws={null_draws}; use 0 or more")
     null_draws, seed = as_count("null_draws", null_draws, most=MOST_DRAWS, least=0), as_seed(seed)

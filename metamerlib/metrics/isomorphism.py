@@ -8,6 +8,7 @@ from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.graphs.edges import undirected_pairs
 from metamerlib.graphs.refinement import (
     combine_classes,
     counted_attributes,
@@ -99,6 +100,10 @@ def only_renamed(graph: Data, other: Data, *, max_refinements: int | None = None
     >>> only_renamed(one, other), only_renamed(one, Data(x=torch.tensor([[1], [0], [1]]), edge_index=ends))
     (True, False)
     """
+    for each in (graph, other):
+        undirected_pairs(each)  # refuses what is not simple and undirected
+    if max_refinements is not None:
+        max_refinements = as_count("max_refinements", max_refinements, least=0)
     if graph.num_nodes != other.num_nodes or graph.num_edges != other.num_edges:
         return False
     both = _side_by_side(graph, other)
@@ -110,7 +115,7 @@ def only_renamed(graph: Data, other: Data, *, max_refinements: int | None = None
         mine = (both.edge_index[0] >= size) == bool(part)
         ends, kinds = both.edge_index[:, mine] - part * size, classes[mine]
         forward = ends[0] < ends[1]
-        between = size + torch.arange(int(forward.sum()))
+        between = size + torch.arange(int(forward.sum()), device=forward.device)
         pairs = torch.cat([torch.stack([ends[0][forward], between]), torch.stack([ends[1][forward], between])], dim=1)
         whole = Data(edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), num_nodes=size + len(between))
         labels = torch.cat([nodes[part * size : (part + 1) * size], int(nodes.max()) + 1 + kinds[forward]])

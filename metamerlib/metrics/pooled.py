@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metamerlib.checks import as_tensor
+
 
 class PooledMatch(NamedTuple):
     """The error of a pooled row beside the differences between graphs.
@@ -48,6 +50,8 @@ def pooled_match(found: Tensor, reference: Tensor, rows: Tensor) -> PooledMatch:
     >>> pooled_match(torch.tensor([[0.5, 0.0]]), rows[:1], rows).nearest_ratio
     0.25
     """
+    for what, got in (("found", found), ("reference", reference), ("rows", rows)):
+        as_tensor(what, got, "G", "d")
     if found.shape != reference.shape or len(reference) != 1 or rows.shape[1:] != reference.shape[1:]:
         raise ValueError(
             f"got rows of shapes {list(found.shape)}, {list(reference.shape)} and {list(rows.shape)}; "

@@ -55,14 +55,19 @@ def wl_kernel(graph: Data, other: Data, *, h: int = 3, labels: tuple[Tensor, Ten
         colours = torch.cat([labels[0].to(device), labels[1].to(device)]).long().unique(return_inverse=True)[1]
     generator = torch.Generator().manual_seed(0)
     across = within = beyond = 0
-    for step in range(h + 1):
-        if step > 0:
+    classes, left = 0, h + 1
+    while left:
+        if left <= h:
             colours = refine_once(colours, edges, generator)
+        # Colours only ever split: once their number stays, every further round adds the same.
+        classes, before = int(colours.max()) + 1, classes
+        rounds = left if classes == before else 1
+        left -= rounds
         count = colours[: sizes[0]].bincount(minlength=sum(sizes))
         other_count = colours[sizes[0] :].bincount(minlength=sum(sizes))
-        across += int((count * other_count).sum())
-        within += int(count.square().sum())
-        beyond += int(other_count.square().sum())
+        across += rounds * int((count * other_count).sum())
+        within += rounds * int(count.square().sum())
+        beyond += rounds * int(other_count.square().sum())
     return across / math.sqrt(within * beyond)
 
 
@@ -187,8 +192,8 @@ def check_colours(labels: object, sizes: tuple[int, int]) -> None:
 
 def node_labels(graph: Data) -> Tensor | None:
     """Return the classes of the nodes [N], or None where there is not one integer for each."""
-    labels = graph.y
-    whole = isinstance(labels, Tensor) and labels.shape == (_num_nodes(graph),) and not labels.is_floating_point()
+    num_nodes, labels = _num_nodes(graph), graph.y
+    whole = isinstance(labels, Tensor) and labels.shape == (num_nodes,) and not labels.is_floating_point()
     return labels if whole else None
 
 

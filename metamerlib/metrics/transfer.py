@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,11 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_graph, check_model
 from metamerlib.graphs.edit import with_features
 from metamerlib.metrics import matching
+from metamerlib.metrics.invariance import check_likeness
 from metamerlib.metrics.null import random_partners
 from metamerlib.models.calling import Forward, call, first_scores, private_copy, takes_features_alone, unwrapped
-
-if TYPE_CHECKING:
-    from metamerlib.search.metamer import Metamer
+from metamerlib.plain import as_seed, check_forward
+from metamerlib.search.metamer import Metamer, check_metamer
 
 Judges = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]
 SMALLEST_ROOM = 0.05
@@ -61,7 +60,7 @@ def transfer(
         ``accuracy_metamer`` and ``accuracy_start`` on the test nodes; ``note``, why an entry is NaN.
 
     Raises:
-        TypeError: If a judge is no model or the labels are not those of nodes.
+        TypeError: If metamer is none, a judge is no model or the labels are not those of nodes.
         ValueError: If there is no judge, a judge fails on the reference or has no classes for its nodes.
 
     Example:
@@ -71,7 +70,11 @@ def transfer(
         >>> ml.transfer(ml.nullspace_metamer(model, graph), {"itself": model})["agreement"].item()
         1.0
     """
-    named = _named(judges)
+    named, seed = _named(judges), as_seed(seed)
+    check_metamer("metamer", metamer)
+    if nullspace is not None:
+        check_metamer("nullspace", nullspace)
+    check_forward(forward)
     labelled = metamer.reference if graph is None else graph
     check_graph(labelled)
     if labelled.num_nodes != metamer.reference.num_nodes:
@@ -98,9 +101,15 @@ def transfer(
 def normalised_agreement(agreement: float, baseline: float) -> float:
     """Return (a - b) / (1 - b), or NaN where the baseline b leaves no room above it.
 
+    Args:
+        agreement: A share a, or NaN where there is none.
+        baseline: The share b that chance gives.
+
     >>> normalised_agreement(0.75, 0.5)
     0.5
     """
+    check_likeness("agreement", agreement)
+    check_likeness("baseline", baseline)
     return (agreement - baseline) / (1 - baseline) if 1 - baseline >= SMALLEST_ROOM else NAN
 
 

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metamerlib.metrics.features import feature_cosine
+from metamerlib.checks import as_tensor, check_module
+from metamerlib.metrics.features import feature_cosine, row_places
+from metamerlib.metrics.invariance import check_likeness
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.reduce import reduced
 from metamerlib.probing.row_space import RowSpace, row_space
-from metamerlib.search.metamer import Metamer
+from metamerlib.search.metamer import Metamer, check_metamer
 
 SMALLEST_DENOMINATOR = 1e-3
 NAN = float("nan")
@@ -71,10 +73,13 @@ def visible_cosine(x: Tensor, reference: Tensor, basis: Tensor | None = None, *,
     >>> visible_cosine(x, x), visible_cosine(x.flip(0), x)
     (1.0, -1.0)
     """
-    if x.shape != reference.shape or x.dim() != 2:
+    for what, got in (("x", x), ("reference", reference)):
+        as_tensor(what, got, "N", "F", dtype="number", empty=True)
+    if x.shape != reference.shape:
         raise ValueError(
             f"got features of shape {list(x.shape)} beside {list(reference.shape)}; pass two tables [N, F]"
         )
+    rows = row_places("rows", rows, len(x))
     u, v = x.detach().double(), reference.detach().double()
     if basis is not None:
         q = _checked(basis, x.size(1)).to(u)
@@ -105,6 +110,8 @@ def kept(found: float, start: float, nullspace: float) -> float:
     >>> round(kept(0.3, 0.1, 0.5), 3)
     0.5
     """
+    for what, got in (("found", found), ("start", start), ("nullspace", nullspace)):
+        check_likeness(what, got)
     possible = nullspace - start
     return (found - start) / possible if possible >= SMALLEST_DENOMINATOR else NAN
 
@@ -128,6 +135,8 @@ def visible_likeness(model: nn.Module, metamer: Metamer, *, forward: Forward | N
         >>> round(visible_likeness(model, ml.nullspace_metamer(model, graph)).kept, 3)
         1.0
     """
+    check_module(model)
+    check_metamer("metamer", metamer)
     if metamer.reference.x is None:
         return VisibleLikeness(visible_reason=without_space(model, metamer))
     probe = Probe(model, metamer.layer, forward=forward)
@@ -171,6 +180,7 @@ def without_space(model: nn.Module, metamer: Metamer) -> str:
 
 
 def _checked(basis: Tensor, num_features: int) -> Tensor:
+    as_tensor("basis", basis)
     if basis.dim() != 2 or basis.size(0) != num_features:
         raise ValueError(f"got a basis of shape {list(basis.shape)}; pass Q [{num_features}, r]")
     q = basis.detach().double()

@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from metamerlib.checks import check_choice, check_graph, check_model, check_positive
+from metamerlib.checks import check_choice, check_graph, check_model, check_module, check_positive
 from metamerlib.graphs.edit import with_features
 from metamerlib.models.calling import call, private_copy
 from metamerlib.models.first_maps import first_linear_maps
 from metamerlib.models.propagation import fix_structure
 from metamerlib.models.training_data import labelled_union
+from metamerlib.plain import as_count, as_seed, as_text
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -78,8 +79,8 @@ class FeatureAttack:
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         check_positive("radius", self.radius)
-        if self.steps != 0:
-            check_positive("steps", self.steps, integer=True)
+        as_count("steps", self.steps, least=0)
+        as_count("ramp", self.ramp, least=0)
         if self.step_size is not None:
             check_positive("step_size", self.step_size)
 
@@ -106,7 +107,9 @@ class FeatureAttack:
             shift = torch.zeros_like(u)
             if restart or self.steps == 0:
                 generator = torch.Generator().manual_seed(restart) if restart else None
-                shift = _within(torch.randn(u.shape, generator=generator, dtype=u.dtype).to(u), radius, fill=True)
+                shift = _within(
+                    torch.randn(u.shape, generator=generator, device="cpu", dtype=u.dtype).to(u), radius, fill=True
+                )
             length = (self.step_size or 2.5 / max(1, self.steps)) * radius
             for _ in range(self.steps):
                 gradient = _gradient(model, graph, u + shift, loss)
@@ -141,8 +144,9 @@ class EdgeAttack:
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         check_positive("budget", self.budget)
-        for name in ("steps", "block"):
-            check_positive(name, getattr(self, name), integer=True)
+        for name in ("steps", "block", "learning_rate"):
+            check_positive(name, getattr(self, name), integer=name != "learning_rate")
+        as_count("ramp", self.ramp, least=0)
 
     def at(self, epoch: int) -> EdgeAttack:
         """Return the attack of an epoch, from 1."""
@@ -166,7 +170,7 @@ class EdgeAttack:
             return graph
         loss, pairs = _losses(graph, mask)[restart % 2], graph.num_nodes * (graph.num_nodes - 1) // 2
         with torch.random.fork_rng([graph.x.device] if graph.x.is_cuda else []):
-            torch.manual_seed(torch.randint(2**31, ()).item() if restart == 0 else restart)
+            torch.manual_seed(torch.randint(2**31, (), device="cpu").item() if restart == 0 else restart)
             attack = PRBCDAttack(
                 _Weighted(model, graph), block_size=min(max(self.block, 2 * budget), 4 * pairs), epochs=self.steps,
                 epochs_resampling=max(1, 3 * self.steps // 4), loss=lambda out, labels, rows: loss(out),
@@ -243,7 +247,9 @@ def robust_accuracy(
         True
     """
     many = not isinstance(graph, Data)
+    check_module(model)
     check_positive("restarts", restarts, integer=True)
+    mask, seed = as_text("mask", mask, "test_mask"), as_seed(seed)
     whole = graph if isinstance(graph, Data) else labelled_union(graph, seed)
     if not many:
         check_graph(whole)
@@ -254,7 +260,8 @@ def robust_accuracy(
     if isinstance(attack, str) and attack in ATTACKS:
         attack = FeatureAttack(0.1, 20) if attack == "features" else EdgeAttack(steps=40, block=200_000)
     strong = attack_of(attack, many=many, weighted=whole.get("edge_weight") is not None)
-    assert strong is not None
+    if strong is None:
+        raise TypeError(f"attack must be one of {list(ATTACKS)} or an attack, got None")
     twin = private_copy(model)
     twin = fix_structure(twin) if strong.fixes_edges else twin
     right = _right(twin, whole, chosen)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_graph, check_module
 from metamerlib.models.calling import call, first_scores
+from metamerlib.plain import as_list, shown
 
 
 class Ensemble(nn.Module):
@@ -35,8 +37,11 @@ class Ensemble(nn.Module):
 
     def __init__(self, models: Sequence[nn.Module], graph: Data) -> None:
         super().__init__()
-        if not models:
-            raise ValueError("an ensemble needs one model at least, and got none")
+        if isinstance(models, nn.Module):
+            raise TypeError(f"models must be a list of models, got {shown(models)} alone; write [model]")
+        for model in as_list("models", models, "models", least=1):
+            check_module(model)
+        check_graph(graph)
         self.models = nn.ModuleList(models)
         with torch.no_grad():
             norms = [float(_scores(model.eval(), graph).norm()) for model in self.models]

@@ -1,85 +1,136 @@
-"""Faster message passing where the structure is fixed: one sparse matrix per convolution, built once."""
+"""Stand-ins for the propagation of convolutions; the one for a fixed structure multiplies by one sparse matrix."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import APPNP, GCNConv, MessagePassing
+from torch_geometric.utils import to_torch_csr_tensor
 
 from metamerlib.models.convolutions import sums_neighbours
 
 
+class Note(Protocol):
+    """What may be noted of a product: what came out of it, and the gradients on both of its sides."""
+
+    gathered: Tensor
+    gradient: Tensor
+    returned: Tensor
+
+
 class Multiply(torch.autograd.Function):
-    """Multiply by a constant sparse matrix, with its transpose kept for the gradient."""
+    """Multiply by a constant sparse matrix, with its transpose kept for the gradient; note it all where asked to."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return matrix @ x
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor, note: Note | None = None) -> Tensor:
+        ctx.transposed, ctx.note = transposed, note
+        out = matrix @ x
+        if note is not None:
+            note.gathered = out.detach()  # the output itself would hold the note in a cycle, and with it the memory
+        return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if not ctx.needs_input_grad[0]:
-            return None, None, None
-        return ctx.transposed @ grads[0], None, None
+            return None, None, None, None
+        returned = ctx.transposed @ grads[0]
+        if ctx.note is not None:
+            ctx.note.gradient, ctx.note.returned = grads[0], returned
+        return returned, None, None, None
 
 
-class SparsePropagation:
-    """Stand in for ``conv.propagate`` of a convolution that sums (or averages) weighted neighbours.
+class StandIn:
+    """Stand in for ``conv.propagate``; a subclass defines ``__call__(edge_index, size=None, **kwargs)``."""
 
-    The matrix ``[N, N]`` is stored as CSR with its transpose, O(E) memory, and is rebuilt when the edges or
-    weights change. It equals PyG's gather and scatter up to rounding.
-    """
-
-    def __init__(self, conv: MessagePassing, mean: bool) -> None:
-        self.conv, self.mean = conv, mean
-        self.edges: tuple[Tensor, Tensor | None] | None = None
-        self.matrices: tuple[Tensor, Tensor] | None = None
+    def __init__(self, conv: MessagePassing) -> None:
+        self.conv = conv
 
     def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
-        weight = kwargs.get("edge_weight", kwargs.get("norm"))
+        """Propagate as the convolution's class does."""
+        return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
+
+    @staticmethod
+    def weight_in(kwargs: dict[str, Any]) -> Tensor | None:
+        """Return what a call multiplies the messages by ``[E]``, or None."""
+        return kwargs.get("edge_weight", kwargs.get("norm"))
+
+    @staticmethod
+    def sender_in(kwargs: dict[str, Any], name: str = "x") -> Tensor:
+        """Return what nodes send in a call ``[N, D]``: of a pair (senders, receivers) the first."""
+        return kwargs[name][0] if isinstance(kwargs[name], tuple) else kwargs[name]
+
+
+def stand_in_of(conv: nn.Module) -> Any:
+    """Return what stands in for a convolution's propagation, or None."""
+    return vars(conv).get("propagate")
+
+
+def put_stand_in(conv: nn.Module, stand_in: Any) -> None:
+    """Let something propagate in a convolution's place; None gives its own propagation back."""
+    vars(conv).pop("propagate", None)
+    if stand_in is not None:
+        vars(conv)["propagate"] = stand_in
+
+
+class Matrices:
+    """Sparse matrix ``[N, N]`` of the latest edges and weights and its transpose, in O(E) memory."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Tensor, Tensor | None, bool] | None = None
+        self._pair: tuple[Tensor, Tensor] | None = None
+
+    def of(self, edge_index: Tensor, weight: Tensor | None, mean: bool, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both, made anew where edges, weights, or whether neighbours are averaged, have changed."""
+        if self._pair is None or not self._is_current(edge_index, weight, mean):
+            source, target = edge_index
+            values = x.new_ones(source.numel()) if weight is None else weight.detach().to(x.dtype)
+            if mean:
+                values = values / torch.bincount(target, minlength=x.size(0))[target].to(x.dtype)
+            size = x.size(0)
+            self._pair = to_csr(target, source, values, size), to_csr(source, target, values, size)
+            self._key = edge_index, weight, mean
+        return self._pair
+
+    def _is_current(self, edge_index: Tensor, weight: Tensor | None, mean: bool) -> bool:
+        assert self._key is not None
+        old_index, old_weight, old_mean = self._key
+        return old_mean == mean and _equal(old_index, edge_index) and _equal(old_weight, weight)
+
+
+def _equal(old: Tensor | None, new: Tensor | None) -> bool:
+    if old is new or old is None or new is None:
+        return old is new
+    return old.shape == new.shape and torch.equal(old, new)
+
+
+class SparsePropagation(StandIn):
+    """Stand in for ``conv.propagate`` of a convolution that sums (or averages) weighted neighbours.
+
+    It equals PyG's gather and scatter up to rounding.
+    """
+
+    def __init__(self, conv: MessagePassing) -> None:
+        super().__init__(conv)
+        self.mean = conv.aggr == "mean"
+        self.matrices = Matrices()
+
+    def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
+        weight = self.weight_in(kwargs)
         if weight is not None and weight.requires_grad:
-            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
-        x = kwargs["x"] if isinstance(kwargs["x"], Tensor) else kwargs["x"][0]
-        if not self._is_current(edge_index, weight):
-            self.matrices = self._build(edge_index, weight, x)
-            self.edges = (edge_index, weight)
-        assert self.matrices is not None
-        return Multiply.apply(x, *self.matrices)
-
-    def _is_current(self, edge_index: Tensor, weight: Tensor | None) -> bool:
-        if self.edges is None:
-            return False
-        old_index, old_weight = self.edges
-        if old_index is edge_index and old_weight is weight:
-            return True
-        if old_index.shape != edge_index.shape or not torch.equal(old_index, edge_index):
-            return False
-        return weight is old_weight or (
-            weight is not None and old_weight is not None and torch.equal(weight, old_weight)
-        )
-
-    def _build(self, edge_index: Tensor, weight: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
-        num_nodes = x.size(0)
-        source, destination = edge_index
-        values = x.new_ones(source.numel()) if weight is None else weight.detach().to(x.dtype)
-        if self.mean:
-            degree = x.new_zeros(num_nodes).index_add_(0, destination, x.new_ones(source.numel()))
-            values = values / degree.clamp(min=1)[destination]
-        return to_csr(destination, source, values, num_nodes), to_csr(source, destination, values, num_nodes)
+            return super().__call__(edge_index, size, **kwargs)
+        x = self.sender_in(kwargs)
+        return Multiply.apply(x, *self.matrices.of(edge_index, weight, self.mean, x))
 
 
 def to_csr(row: Tensor, column: Tensor, values: Tensor, size: int) -> Tensor:
-    """Return a sparse matrix ``[size, size]`` in CSR; entries of one place stay apart, and add up in a product."""
-    order = torch.argsort(row * size + column)
-    counts = torch.bincount(row, minlength=size)
-    pointer = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    """Return a sparse matrix ``[size, size]`` in CSR; entries of one place are added up."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(pointer, column[order], values[order], (size, size), check_invariants=False)
+        warnings.simplefilter("ignore", UserWarning)  # CSR is in beta, and its invariants are not checked
+        with values.device:
+            return to_torch_csr_tensor(torch.stack([row, column]), values, (size, size))
 
 
 def fix_structure(model: nn.Module) -> nn.Module:
@@ -96,5 +147,5 @@ def fix_structure(model: nn.Module) -> nn.Module:
             continue
         if isinstance(conv, GCNConv | APPNP):
             conv.cached = True
-        conv.propagate = SparsePropagation(conv, conv.aggr == "mean")  # type: ignore[assignment]
+        put_stand_in(conv, SparsePropagation(conv))
     return model

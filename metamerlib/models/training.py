@@ -153,7 +153,7 @@ def class_scores(model: nn.Module, graph: Data) -> Tensor:
 
 def accuracy(logits: Tensor, graph: Data, mask: str) -> float:
     """Return the share of masked nodes (or graphs) whose largest logit ``[N, C]`` is their label; NaN without any."""
-    as_tensor("logits", logits, "N", "C", finite=False)
+    as_tensor("logits", logits, "N", "C")
     if not isinstance(graph, Data) or not isinstance(graph.y, Tensor) or graph.y.shape != logits.shape[:1]:
         raise ValueError(f"graph must hold one class y for each of {len(logits)} rows, got {shown(graph)}")
     check_choice("mask", mask, MASKS)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from metamerlib.plain import as_path
 from metamerlib.report.files import write_atomic
 from metamerlib.report.findings import COLUMNS
 
@@ -25,7 +26,9 @@ def collect_claims(store: str | Path) -> list[dict[str, Any]]:
         ValueError: If two claims share an id, one lacks a column, or one has neither a figure that was published
             nor a table; the claim is named.
     """
-    store = Path(store)
+    store = as_path("store", store)
+    if not store.is_dir():
+        raise FileNotFoundError(f"store is {str(store)!r}, and no such folder is there; give the one with the tables")
     rows: list[dict[str, Any]] = []
     seen: dict[str, str] = {}
     for path in sorted(store.glob("*.claims.json")):

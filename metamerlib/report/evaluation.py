@@ -18,7 +18,7 @@ from metamerlib.checks import check_graph, check_module, check_positive
 from metamerlib.models.calling import Forward, unwrapped
 from metamerlib.models.gnn import GNN, build_model
 from metamerlib.models.training import train
-from metamerlib.plain import as_count, as_list, as_seed, check_choice, check_forward, made_by, shown
+from metamerlib.plain import as_count, as_list, as_mapping, as_seed, check_choice, check_forward, made_by, shown
 from metamerlib.report.findings import mean_interval
 
 USUAL = ("features", "exact", "dimension", "volume")
@@ -94,6 +94,8 @@ def evaluate(
     """
     check_graph(graph)
     seeds = [as_seed(seed) for seed in as_list("seeds", seeds, "seeds", least=1)]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are {shown(seeds)}; each stands for one run, so name none twice")
     measures = as_list("measures", measures, "names")
     for name in measures:
         check_choice("measure", name, MEASURES)
@@ -101,6 +103,10 @@ def evaluate(
         _check_layers(layers)
     epochs, nodes = as_count("epochs", epochs), as_count("nodes", nodes)
     check_positive("rtol", rtol, below=1)
+    max_steps = None if max_steps is None else as_count("max_steps", max_steps)
+    if judges is not None:
+        for name, judge in as_mapping("judges", judges, "models by name").items():
+            check_module(judge, f"judge {name!r}")
     check_forward(forward)
     rows = []
     for seed in seeds:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from metamerlib.plain import as_list, as_real, as_text, shown
+from metamerlib.plain import as_count, as_list, as_real, as_text, shown
 
 VERDICTS = ("holds", "fails", "inconclusive", "not tested")
 COLUMNS = (
@@ -35,7 +36,7 @@ def check(text: str, condition: Any) -> None:
     """
     as_text("text", text)
     kind = str(getattr(condition, "dtype", ""))
-    if not isinstance(condition, bool | np.bool_) and not (np.ndim(condition) == 0 and "bool" in kind):
+    if not isinstance(condition, bool | np.bool_) and not ("bool" in kind and np.ndim(condition) == 0):
         raise TypeError(f"{text}: expected True or False, got {shown(condition)}; use .all() or a comparison")
     if not bool(condition):
         raise AssertionError(text)
@@ -78,13 +79,20 @@ def claim(
         >>> row = claim("depth", "Deep layers forget more.", 0.1234, 0.1, 0.15, "holds", effect_means="kept, 4 minus 2")
         depth: holds: Deep layers forget more. 0.123 [0.1, 0.15]
     """
-    if verdict not in VERDICTS:
-        raise ValueError(f"verdict of {id!r} is {verdict!r}; expected one of {', '.join(VERDICTS)}")
-    numbers = (float(effect), float(low), float(high))
+    as_text("id", id, "feature-extreme")
+    as_text("statement", statement, "Deep layers forget more.")
+    as_text("effect_means", effect_means, "kept, deep minus shallow, mean over runs")
+    if not isinstance(verdict, str) or verdict not in VERDICTS:
+        raise ValueError(f"verdict of {id!r} is {shown(verdict)}; expected one of {', '.join(VERDICTS)}")
+    numbers = tuple(
+        _number(f"{what} of {id!r}", got) for what, got in (("effect", effect), ("low", low), ("high", high))
+    )
     if any(math.isinf(number) for number in numbers):
         raise ValueError(f"claim {id!r} has numbers {numbers}; expected finite ones (count infinite rows apart)")
     if math.isnan(numbers[0]) and verdict != "not tested":
         raise ValueError(f"effect of {id!r} is NaN with verdict {verdict!r}; only 'not tested' goes without one")
+    if math.isnan(numbers[1]) != math.isnan(numbers[2]):
+        raise ValueError(f"interval of {id!r} is [{low}, {high}]; give both ends, or NaN for both")
     if numbers[1] > numbers[2]:
         raise ValueError(f"interval of {id!r} is [{low}, {high}]; expected low <= high")
     if numbers[0] < numbers[1] or numbers[0] > numbers[2]:
@@ -97,6 +105,9 @@ def claim(
         "certificate": certificate,
         "reconsider": reconsider,
     }
+    for name, text in words.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{name} of {id!r} must be text, got {shown(text)}; leave it out where there is none")
     print(f"{id}: {verdict}: {statement} {effect_text(*numbers)}".rstrip())
     return {"id": id, "statement": statement, "verdict": verdict, **row, **words}
 
@@ -114,7 +125,7 @@ def effect_text(effect: float, low: float, high: float) -> str:
 
 def claims_table(claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return claims as a table of `COLUMNS`, one row each; ids must differ."""
-    if isinstance(claims, dict) or not all(isinstance(claim, dict) for claim in claims):
+    if not all(isinstance(claim, dict) for claim in as_list("claims", claims, "rows of `claim`")):
         raise TypeError("claims_table needs a list of rows of `claim`")
     table = pd.DataFrame(list(claims), columns=list(COLUMNS))
     if table["id"].duplicated().any():
@@ -137,10 +148,20 @@ def shown_claims(table: pd.DataFrame) -> pd.DataFrame:
     return shown.set_axis(table["id"], axis="index")
 
 
+def _number(what: str, got: object) -> float:
+    """Return a number that may be NaN or infinite."""
+    if isinstance(got, bool) or not isinstance(got, Real):
+        raise TypeError(f"{what} must be a number, NaN where there is none, got {shown(got)}")
+    return float(got)
+
+
 def as_numbers(what: str, values: object) -> np.ndarray:
     """Return a list of numbers as an array."""
     try:
-        return np.asarray(as_list(what, values, "numbers"), dtype=float).reshape(-1)
+        found = np.asarray(as_list(what, values, "numbers"))
+        if found.dtype.kind == "c":
+            raise TypeError("complex")
+        return found.astype(float).reshape(-1)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} must be a list of numbers, got {shown(values)}") from error
 
@@ -185,7 +206,10 @@ def interval_text(values: Iterable[float], digits: int = 3, *, unit: str = "", e
         >>> interval_text([1.0, 2.0, 3.0], 1), interval_text([0.5]), interval_text([math.inf, 1.0])
         ('2.0 ± 2.5', '0.500', 'infinite on 50%')
     """
-    array = np.asarray(list(values), dtype=float)
+    array, digits = as_numbers("values", values), as_count("digits", digits, least=0, most=15)
+    for what, text in (("unit", unit), ("empty", empty)):
+        if not isinstance(text, str):
+            raise TypeError(f"{what} must be text, got {shown(text)}")
     array = array[~np.isnan(array)]
     if array.size == 0:
         return empty
@@ -209,13 +233,26 @@ def verdict(holds: Any, fails: Any = None, *, tested: bool = True) -> str:
         >>> verdict(True, tested=False)
         'not tested'
     """
-    if not tested:
+    if not _truths("tested", tested).all():
         return "not tested"
-    if np.size(holds) == 0:
+    each = _truths("holds", holds)
+    opposite = ~each.all() if fails is None else _truths("fails", fails)
+    if each.size == 0:
         raise ValueError("a verdict needs one case at least, and got none")
-    if np.all(holds):
+    if each.all():
         return "holds"
-    return "fails" if fails is None or np.all(fails) else "inconclusive"
+    return "fails" if opposite.all() else "inconclusive"
+
+
+def _truths(what: str, got: object) -> np.ndarray:
+    """Return one truth value or several as an array."""
+    try:
+        found = np.asarray(got)
+    except (TypeError, ValueError):
+        found = np.asarray(None)
+    if found.dtype != bool and found.size:
+        raise TypeError(f"{what} must be True or False, or a list of these, got {shown(got)}; use a comparison")
+    return found.astype(bool)
 
 
 def sound_trainings(
@@ -254,8 +291,11 @@ def share_interval(successes: int, count: int, level: float = 0.95) -> tuple[flo
     """
     from scipy import stats
 
-    if not 0 <= successes <= count or count < 1:
+    successes, count = as_count("successes", successes, least=0), as_count("count", count)
+    if successes > count:
         raise ValueError(f"{successes} successes in {count} trials; expected 0 <= successes <= count and count >= 1")
+    if not 0 < as_real("level", level) < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}; 0.95 is usual")
     tail = (1 - level) / 2
     low = float(stats.beta.ppf(tail, successes, count - successes + 1)) if successes else 0.0
     high = float(stats.beta.ppf(1 - tail, successes + 1, count - successes)) if successes < count else 1.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import pandas as pd
+
+from metamerlib.plain import shown
 
 
 class DoesNotApplyError(ValueError):
@@ -20,12 +23,15 @@ def listed(text: Any) -> list[Any]:
         text: As typed; a single number may come as such.
 
     Raises:
+        TypeError: If it is neither text nor a number.
         ValueError: If an entry is empty.
 
     Example:
         >>> listed("1,2"), listed(0), listed("conv1,conv2"), listed("1,head")
         ([1, 2], [0], ['conv1', 'conv2'], ['layers.0', 'head'])
     """
+    if isinstance(text, bool) or not isinstance(text, str | Real) or text != text:
+        raise TypeError(f"the list is {shown(text)}; expected text with commas, such as 'Cora,CiteSeer', or a number")
     parts = [part.strip() for part in str(text).split(",")]
     if not all(parts):
         raise ValueError(f"the list is {text!r}; expected entries separated by single commas")

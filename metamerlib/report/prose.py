@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from metamerlib.plain import as_real
+
 
 def glue(**numbers: float) -> None:
     r"""Hand numbers to the sentences of a notebook's page, where ``{glue:text}`name:.1f``` prints one.
@@ -14,13 +16,10 @@ def glue(**numbers: float) -> None:
     Raises:
         ValueError: If a number is not finite, since a sentence about it would be wrong.
     """
-    import math
-
     from IPython.display import display
 
     for name, number in numbers.items():
-        if not math.isfinite(number):
-            raise ValueError(f"{name} is {number}; a sentence can hold finite numbers only")
+        as_real(name, number)
         prefix = "application/papermill.record/"
         about = {"scrapbook": {"name": name, "mime_prefix": prefix}}
         display({f"{prefix}text/plain": repr(float(number))}, raw=True, metadata=about)

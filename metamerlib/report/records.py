@@ -9,11 +9,9 @@ machines the last digits of floats may differ; nothing is rounded before it is s
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import json
 import math
-import os
 import platform
 import re
 import sys
@@ -26,14 +24,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from metamerlib import __version__
-from metamerlib.plain import as_count, as_list, as_mapping
+from metamerlib.plain import as_count, as_list, as_mapping, as_text
 from metamerlib.report.arguments import SHARD_VARIABLE as SHARD_VARIABLE
 from metamerlib.report.arguments import as_folder, as_name, as_points, as_shard, check_function
 from metamerlib.report.columns import describe as describe
-from metamerlib.report.files import canonical_json, settings_hash, write_atomic
+from metamerlib.report.files import canonical_json, settings_hash
 from metamerlib.report.files import project_root as project_root
 from metamerlib.report.files import store_folder as store_folder
 from metamerlib.report.findings import VERDICTS as VERDICTS
@@ -49,7 +46,9 @@ from metamerlib.report.findings import verdict as verdict
 from metamerlib.report.parameters import DoesNotApplyError as DoesNotApplyError
 from metamerlib.report.parameters import listed as listed
 from metamerlib.report.parameters import need as need
+from metamerlib.report.progress import terminal_writer, to_terminal
 from metamerlib.report.prose import glue as glue
+from metamerlib.report.tables import alone_in, open_table, write_table
 from metamerlib.report.trained_models import cached_state as cached_state
 from metamerlib.report.trained_models import graph_hash as graph_hash
 from metamerlib.report.trained_models import trained as trained
@@ -115,7 +114,7 @@ def compute(
         store: folder of the tables.
         shard: (i, n) computes only points whose key is i mod n, and leaves merging to a later call without
             one; default: "i/n" of the environment variable METAMERLIB_SHARD, else everything. Shards may run
-            at once on one store.
+            at once on one store, and so may whole calls, which then compute some points twice.
         progress: write lines to the terminal, never to a notebook's output.
 
     Returns:
@@ -128,18 +127,23 @@ def compute(
     asked = {point_key(point, experiment=name, recipe=recipe): dict(point) for point in points}
     asked = {key: point for key, point in asked.items() if int(key, 16) % count == index}
     _table([_row(key, recipe, point, {}) for key, point in asked.items()])
-    held = _collect(name, store, recipe)
+    held = _settled(name, store, recipe)
     todo = [key for key in asked if not held.finished(key)]
     title = name if count == 1 else f"{name}, shard {index}/{count}"
-    say = _terminal_writer(title, len(todo)) if progress else lambda done, error: None
+    say = terminal_writer(title, len(todo)) if progress else lambda done, error: None
+    for damage in held.damaged if progress else []:
+        to_terminal(f"{title}: computed again, since {damage}")
     for done, key in enumerate(todo, start=1):
         table = _compute_point(function, asked[key], key, recipe, f"{index}/{count}")
-        _write_parquet(_point_folder(name, store) / f"{key}.parquet", table)
+        write_table(_point_folder(name, store) / f"{key}.parquet", table)
         say(done, next((error for error in table["error"].to_pylist() if error is not None), None))
     renamed = held.rows and held.function != function.__name__
     if count == 1 and (renamed or _point_folder(name, store).is_dir()):
         merge(name, store, recipe=recipe, function=function.__name__)
-    held = _collect(name, store, recipe)
+    held = _settled(name, store, recipe)
+    lost = [key for key in asked if key not in held.rows]
+    if lost and count == 1:
+        raise OSError(f"{store} does not give back {len(lost)} points that were written: {', '.join(held.damaged)}")
     # A notebook that judges its rows is to fail where they are merged, not in the middle of a shard.
     rows = [row for key in sorted(asked) if count == 1 or held.finished(key) for row in held.rows.get(key, [])]
     return _table(rows, held.parameters).to_pandas()
@@ -150,21 +154,23 @@ def merge(name: str, store: str | Path, *, recipe: int, function: str | None = N
 
     The table keeps every point of this recipe, asked for lately or not; delete it to start anew. Its
     metadata holds the name of the function that computed it, by default the one its points name.
-    Let only one process merge a table at a time.
+    A second process that merges waits until the first is done.
     """
+    function = None if function is None else as_text("function", function, "measure")
     name, recipe, store = as_name("name", name), as_count("recipe", recipe, least=0), as_folder("store", store)
-    held = _collect(name, store, recipe)
-    keys = sorted(held.rows)
     path = Path(store) / f"{name}.parquet"
-    rows = [row for key in keys for row in held.rows[key]]
-    _write_parquet(path, _table(rows, held.parameters, function or held.function))
-    runs = [held.runs[key] for key in keys if key in held.runs]
-    _write_parquet(Path(store) / f"{name}.runs.parquet", pa.Table.from_pylist(runs))
-    for file in held.files:
-        file.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        _point_folder(name, store).rmdir()
-        _point_folder(name, store).parent.rmdir()
+    with alone_in(store):
+        held = _collect(name, store, recipe)
+        keys = sorted(held.rows)
+        rows = [row for key in keys for row in held.rows[key]]
+        write_table(path, _table(rows, held.parameters, function or held.function))
+        runs = [held.runs[key] for key in keys if key in held.runs]
+        write_table(Path(store) / f"{name}.runs.parquet", pa.Table.from_pylist(runs))
+        for file in held.files:
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _point_folder(name, store).rmdir()
+            _point_folder(name, store).parent.rmdir()
     return path
 
 
@@ -184,16 +190,23 @@ def read_runs(name: str, store: str | Path) -> pd.DataFrame:
 
 @dataclass
 class _Held:
-    """What a store holds of one recipe; `files` are all its point files, also unreadable ones."""
+    """What a store holds of one recipe; `files` are all its point files, also those that are `damaged`."""
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
     runs: dict[str, Row] = field(default_factory=dict)
     parameters: set[str] = field(default_factory=set)
     function: str = ""
     files: list[Path] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
     def finished(self, key: str) -> bool:
         return key in self.rows and all(row["error"] is None for row in self.rows[key])
+
+
+def _settled(name: str, store: Path, recipe: int) -> _Held:
+    """Collect what a store holds while nobody merges; a store that is not there yet is not made."""
+    with alone_in(store) if store.is_dir() else contextlib.nullcontext():
+        return _collect(name, store, recipe)
 
 
 def _collect(name: str, store: str | Path, recipe: int) -> _Held:
@@ -203,9 +216,11 @@ def _collect(name: str, store: str | Path, recipe: int) -> _Held:
     if sources and not ({"recipe", "error"} <= set(sources[0].column_names) and b"parameters" in _about(sources[0])):
         raise ValueError(f"{merged} was not written by compute; move it away, or use another name or store")
     for file in held.files:
-        # A point cut off by a kill on a file system without atomic renames is computed again.
-        with contextlib.suppress(pa.ArrowException, OSError, ValueError):
-            sources.append(pq.read_table(file))
+        # A point cut off by a kill on a file system without atomic renames, or damaged, is computed again.
+        try:
+            sources.append(_open(file))
+        except ValueError as error:
+            held.damaged.append(str(error))
     if runs.exists():
         held.runs.update({run["key"]: run for run in _open(runs).to_pylist()})
     for source in sources:
@@ -286,19 +301,8 @@ def _point_folder(name: str, store: str | Path) -> Path:
     return Path(store) / ".points" / name
 
 
-def _write_parquet(path: Path, table: pa.Table) -> Path:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", version="2.6")
-    return write_atomic(path, buffer.getvalue())
-
-
 def _open(path: Path) -> pa.Table:
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; a table is a file, so move the folder away")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"cannot read {path} ({error}); restore it or delete it") from error
+    table = open_table(path)
     if table.column_names and "key" not in table.column_names:
         raise ValueError(f"{path} is no table of ours, it has columns {table.column_names[:5]}; move it away")
     return table
@@ -308,30 +312,6 @@ def _read_table(name: str, path: Path) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"no table {path}; make it with: make full NOTEBOOK={name}")
     return _open(path).to_pandas()
-
-
-def _terminal_writer(name: str, total: int) -> Callable[[int, str | None], None]:
-    start, shown = time.perf_counter(), -math.inf
-    told: set[str | None] = {None}
-
-    def say(done: int, error: str | None) -> None:
-        nonlocal shown
-        now = time.perf_counter()
-        error = None if error in told else error
-        told.add(error)
-        if error is None and done < total and now - shown < 10:
-            return
-        shown, seconds = now, now - start
-        left = f", about {seconds / done * (total - done):.0f} s left" if done < total else ""
-        failed = f", failed: {error}" if error else ""
-        # In a notebook this descriptor is the terminal's: nothing lands in the saved outputs.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            os.write(
-                sys.stderr.fileno(),
-                f"{name}: {done}/{total} points, {seconds:.0f} s{left}{failed}\n".encode(),
-            )
-
-    return say
 
 
 def _peak_memory() -> float:

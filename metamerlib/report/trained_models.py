@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import io
@@ -17,6 +16,8 @@ import numpy as np
 from metamerlib.plain import as_callable, as_count, as_mapping, as_seed, as_text, check_choice, shown
 from metamerlib.report.arguments import as_folder
 from metamerlib.report.files import project_root, settings_hash, write_atomic
+from metamerlib.report.progress import to_terminal
+from metamerlib.writing import check_archive, first_line
 
 # Raised whenever training computes something else.
 TRAINING_RECIPE = 2
@@ -118,9 +119,13 @@ def cached_state(
         directory = as_folder("directory", directory)
     key = settings_hash(settings, graph=graph_hash, recipe=recipe)
     path = Path(directory or project_root() / "_build" / "models") / f"{key}.pt"
-    # A file that a kill or a full disk left unreadable counts as missing.
-    with contextlib.suppress(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    if path.exists():
+        # A file that a kill, a full disk or a bad disk left unreadable counts as missing.
+        try:
+            check_archive(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+            to_terminal(f"{path} is made again: {first_line(error)}")
     buffer = io.BytesIO()
     torch.save(dict(as_mapping("what build returns", build(), "tensors and numbers by name")), buffer)
     write_atomic(path, buffer.getvalue())

@@ -22,7 +22,7 @@ from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.target import Target
 from metamerlib.search.page import page_of, shown_share, varied
-from metamerlib.writing import write_atomic
+from metamerlib.writing import check_archive, write_atomic
 
 STATUSES = ("converged", "stalled", "max_steps", "non_finite", "exact")
 
@@ -124,7 +124,7 @@ class Metamer:
             content[name], content[f"{name}_without"] = _difference(getattr(self, name), self.reference)
         for name in ("target", "activation", "nodes", "free_nodes"):
             content[name] = getattr(self, name)
-        content["history"] = {name: torch.tensor(column.to_numpy()) for name, column in self.history.items()}
+        content["history"] = {n: torch.from_numpy(column.to_numpy(copy=True)) for n, column in self.history.items()}
         plain = ("layer", "loss", "relative_error", "status", "steps", "seconds", "dead_units", "settings")
         content["plain"] = json.dumps({name: getattr(self, name) for name in plain})
         buffer = io.BytesIO()
@@ -137,12 +137,14 @@ class Metamer:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is not a saved metamer, lacks a field, or holds one that no metamer has.
+            ValueError: If the file is not a saved metamer, is damaged, lacks a field, or holds one that no metamer
+                has.
         """
         path = as_path("path", path)
         if not path.is_file():
             raise FileNotFoundError(f"no metamer at {path}")
         try:
+            check_archive(path)
             content = torch.load(path, weights_only=True, map_location="cpu")
             reference = Data.from_dict({**content["reference"], **json.loads(content["reference_text"])})
             fields = json.loads(content["plain"])
@@ -237,6 +239,12 @@ def _file_to_write(path: str | os.PathLike[str], example: str) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
     return path
+
+
+def check_metamer(what: str, got: object) -> None:
+    """Raise unless something handed in is a metamer."""
+    if not isinstance(got, Metamer):
+        raise TypeError(f"{what} must be a metamerlib.Metamer, got {shown(got)}; make one with find_metamer")
 
 
 def check_target_of(metamer: Metamer, activation: Tensor) -> None:

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice, check_positive
 from metamerlib.graphs.edges import pair_keys, undirected_pairs
+from metamerlib.plain import as_list, as_path, as_real
 from metamerlib.search.find import find_metamer
 from metamerlib.search.metamer import Metamer
 
@@ -80,13 +81,14 @@ def replaceable_share(
     """
     check_choice("vary", vary, ["structure", "features"])
     check_positive("relative_error", relative_error)
-    steps = [float(rung) for rung in ladder]
-    if not steps or not all(0 <= rung < 1 for rung in steps) or steps != sorted(set(steps)):
+    folder = None if folder is None else as_path("folder", folder)
+    steps = [as_real("a rung of the ladder", rung) for rung in as_list("ladder", ladder, "shares", least=1)]
+    if not all(0 <= rung < 1 for rung in steps) or steps != sorted(set(steps)):
         raise ValueError(f"ladder must rise within [0, 1), got {list(ladder)}")
     rows: list[dict[str, Any]] = []
     best: Metamer | None = None
     for rung in steps:
-        path = None if folder is None else Path(folder) / f"rung_{rung:g}.pt"
+        path = None if folder is None else folder / f"rung_{rung:g}.pt"
         found = _kept(path, graph)
         if found is None:
             start: dict[str, Any] = {}

@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import own
-import parameters
-import project
 import pytest
 from bs4 import BeautifulSoup
 
+from book.tools import own, parameters, project
 from tests.helpers.copies import environment, write_mypackage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +21,7 @@ TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf8"), f
 WHOLE = [
     'make run NOTEBOOK=01_first_metamer ARGS="-p graphs karate -p seeds 0,1"',
     'make run NOTEBOOK=07_volume_change ARGS="-p graphs karate -p architectures sage -p layers 1,2"',
-    'make run NOTEBOOK=09_dimension_and_invariance ARGS="-p graphs mypackage.data:load '
-    '-p architectures mypackage.model:build"',
+    'make run NOTEBOOK=07_volume_change ARGS="-p graphs mypackage.data:load -p architectures mypackage.model:build"',
 ]
 
 
@@ -93,7 +90,7 @@ def test_a_printed_command_runs_to_its_end(command, mypackage, tmp_path):
     _, settings = words_of(command)
     words = [*shlex.split(settings["ARGS"]), "-p", "store", str(tmp_path / "store")]
     done = subprocess.run(
-        [sys.executable, "book/tools/build.py", "run", settings["NOTEBOOK"], *words],
+        [sys.executable, "-m", "book.tools", "run", settings["NOTEBOOK"], *words],
         cwd=ROOT, env=environment(ROOT, mypackage), capture_output=True, text=True,
     )  # fmt: skip
     said = done.stdout + done.stderr
@@ -111,16 +108,15 @@ def test_a_printed_command_runs_to_its_end(command, mypackage, tmp_path):
 
 
 def test_a_typing_error_costs_less_than_three_seconds_and_is_told_once():
-    command = [sys.executable, "book/tools/build.py", "run", "01_first_metamer", "-p", "graphs", "karat"]
+    command = [sys.executable, "-m", "book.tools", "run", "01_first_metamer", "-p", "graphs", "karat"]
     done = subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=30)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.splitlines()[-1] == "unknown graph 'karat'. Did you mean 'karate'?"
     # Seconds depend on the load of the machine; that no kernel and no torch is loaded does not.
-    loaded = "import sys, own\ntry:\n own.own_run('01_first_metamer', ['-p', 'graphs', 'karat'], 'quick')\n"
+    loaded = "import sys\nfrom book.tools import own\ntry:\n"
+    loaded += " own.own_run('01_first_metamer', ['-p', 'graphs', 'karat'], 'quick')\n"
     loaded += "except Exception: print(sorted(set(sys.modules) & {'torch', 'ipykernel', 'matplotlib'}))"
-    done = subprocess.run(
-        [sys.executable, "-c", loaded], env=environment(ROOT, ROOT / "book" / "tools"), capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", loaded], env=environment(ROOT), capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -178,6 +174,13 @@ def test_runs_lie_side_by_side_and_the_same_parameters_in_any_order_share_a_fold
     assert folders[0].name.startswith("quick-graphs-karate-seeds-0-")
 
 
-def test_a_notebook_that_varies_the_model_takes_none_of_ones_own(mypackage):
+def test_notebooks_that_vary_the_model_take_the_layers_of_ones_own(mypackage):
+    given = ["-p", "graphs", "mypackage.data:load", "-p", "architectures", "mypackage.model:build"]
+    for name in ("06_metamer_dimension", "07_volume_change"):
+        assert own.own_run(name, given, "quick").parameters["layers"] == "act,conv2"
+        assert own.own_run(name, [*given, "-p", "layers", "conv1"], "quick").parameters["layers"] == "conv1"
+
+
+def test_a_notebook_that_varies_the_model_in_every_table_takes_none_of_ones_own(mypackage):
     with pytest.raises(project.BuildError, match="varies width, depth and activation"):
-        own.own_run("07_volume_change", ["-p", "architectures", "mypackage.model:build"], "quick")
+        own.own_run("12_mitigations", ["-p", "architectures", "mypackage.model:build"], "quick")

@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import gallery  # noqa: E402
 import reference  # noqa: E402
 from claims import chosen, effect_of  # noqa: E402
-from counted import collect_facts  # noqa: E402
+
+from book.tools.counted import collect_facts  # noqa: E402
 
 RESULTS = ROOT / "results"
 CLAIMS = json.loads((RESULTS / "claims.json").read_text("utf8"))

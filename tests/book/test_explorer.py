@@ -181,7 +181,7 @@ def test_without_scripts_there_is_a_picture_and_a_table(browser, address):
 
 
 def test_the_book_takes_the_files_that_are_tested_here():
-    from pages import WIDGET
+    from book.tools.pages import WIDGET
 
     text = (ROOT / "book" / "explorer.md").read_text("utf8")
     for path in WIDGET:

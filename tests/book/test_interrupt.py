@@ -37,7 +37,7 @@ def wait_until(condition, seconds: float) -> bool:
 @pytest.mark.slow
 def test_ctrl_c_ends_the_book_at_once_and_the_next_run_goes_on(tmp_path):
     project = copy_of_the_project(tmp_path, NOTEBOOKS)
-    command = [sys.executable, "book/tools/build.py", "quick", "--jobs", "2"]
+    command = [sys.executable, "-m", "book.tools", "quick", "--jobs", "2"]
     started = subprocess.Popen(
         command, cwd=project, env=environment(project), start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -55,10 +55,10 @@ def test_ctrl_c_ends_the_book_at_once_and_the_next_run_goes_on(tmp_path):
     assert not [*executed.glob("*")]
     assert not [path for path in project.rglob("*.part")] and not [path for path in project.rglob(".*.tmp")]
 
-    again = "import sys; sys.path.insert(0, 'book/tools'); import build; build.compute_quick(False, 2)"
+    again = "from book.tools import build; build.compute_quick(False, 2)"
     done = subprocess.run(
         [sys.executable, "-c", f"if __name__ == '__main__':\n    {again}"],
-        cwd=project, env=environment(project, project / "book" / "tools"), capture_output=True, text=True,
+        cwd=project, env=environment(project), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ERROR" not in done.stdout + done.stderr

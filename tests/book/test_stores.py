@@ -14,7 +14,7 @@ NAME = "01_first_metamer"
 
 def build(project: Path, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "book/tools/build.py", *words],
+        [sys.executable, "-m", "book.tools", *words],
         cwd=project, env=environment(project), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import nbformat
-import project
 import pytest
-import sweeping
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from book.tools import project, sweeping
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 
 import nbformat
-import own
-import parameters
-import project
 import pytest
-import running
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from book.tools import own, parameters, project, running
 
 
 @pytest.fixture
@@ -66,6 +64,16 @@ def test_cleaning_removes_traces_of_the_run(notebook):
     assert "papermill" not in cleaned.metadata
     assert cleaned.cells[0].metadata == {"tags": ["parameters"]}
     assert cleaned.cells[0].id == content["cells"][0]["id"]
+
+
+def test_what_a_cell_prints_is_one_text_however_it_came(notebook):
+    read = nbformat.read(notebook, as_version=4)
+    shown = new_output("display_data", {"text/plain": "a figure"})
+    texts = [new_output("stream", name="stdout", text=text) for text in ("a\n", "b\n", "c\n")]
+    read.cells[0].outputs = [*texts[:2], shown, texts[2]]
+    nbformat.write(read, notebook)
+    outputs = running._cleaned(notebook).cells[0].outputs
+    assert [output.get("text") for output in outputs] == ["a\nb\n", None, "c\n"]
 
 
 def test_text_on_stderr_is_not_published(notebook):

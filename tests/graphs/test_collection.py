@@ -44,7 +44,11 @@ def weighted(graph):
         ([path(2), path(2, 3)], ValueError, r"graphs\[1\] has 3 features, graphs\[0\] has 2"),
         ([path(2), union_of([path(2)])], ValueError, r"graphs\[1\] is a union with a batch"),
         ([path(2), weighted(path(2))], ValueError, r"graphs\[1\] and graphs\[0\] do not both have edge_weight"),
-        ([path(1), Data(x=torch.ones(0, 2), edge_index=path(1).edge_index)], ValueError, r"graphs\[1\] has no nodes"),
+        (
+            [path(1), Data(x=torch.ones(0, 2), edge_index=path(1).edge_index)],
+            ValueError,
+            r"graphs\[1\]: graph has no nodes",
+        ),
     ],
 )
 def test_collections_that_do_not_fit(graphs, error, text):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
+from metamerlib.graphs.edges import among, both_directions, nodes_by_degree, pair_keys, undirected_pairs
 from metamerlib.graphs.rewiring import draw_pairs, random_edges, switched_edges
 from tests.helpers.edges import check_simple, overlap, random_graph
 
@@ -68,3 +68,11 @@ def test_switches_keep_degrees_and_bounds(lowest, highest):
     assert torch.bincount(found.reshape(-1), minlength=30).equal(torch.bincount(pairs.reshape(-1), minlength=30))
     assert lowest <= overlap(result, graph)
     assert overlap(result, graph) <= highest
+
+
+def test_nodes_in_the_order_of_their_degrees():
+    star = Data(edge_index=torch.tensor([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]]), num_nodes=5)
+    assert nodes_by_degree(star).tolist() == nodes_by_degree(star, 9).tolist() == [4, 1, 2, 3, 0]
+    assert nodes_by_degree(star, 3).tolist() == [4, 2, 0]
+    with pytest.raises(ValueError, match="count"):
+        nodes_by_degree(star, 0)

@@ -351,3 +351,11 @@ def test_a_collection_of_ones_own_gets_its_number_of_classes():
 def test_a_factory_that_returns_something_else_is_an_error(load, factory, message):
     with pytest.raises((TypeError, ValueError)):
         load(factory)
+
+
+def test_names_that_a_file_holds_as_objects_stay_closed(tmp_path):
+    from metamerlib.graphs.files import stored_names
+
+    words, classes = np.array(["graph", "node"]), np.array(["physics", "biology"], dtype=object)
+    np.savez(tmp_path / "papers.npz", attr_names=words, class_names=classes)
+    assert stored_names(tmp_path) == {"feature_names": ["graph", "node"]}

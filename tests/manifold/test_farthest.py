@@ -3,7 +3,7 @@ import torch
 
 import metamerlib as ml
 from metamerlib.graphs.edit import with_features
-from metamerlib.manifold.constraint import match_constraint
+from metamerlib.manifold.matching import match
 from tests.helpers.metamers import features, gnn
 from tests.manifold.test_walking import error_of
 
@@ -47,7 +47,7 @@ def test_farthest_is_no_nearer_than_random_walks_get(graph, conv, act, nodes):
 def test_without_invisible_directions_the_norm_is_bounded_too(graph):
     narrow = with_features(graph, features(0, width=6))
     model = gnn(in_channels=6, act="elu")
-    assert match_constraint(model, narrow, layer=2).space is None
+    assert match(model, narrow, layer=2).space is None
     far = ml.farthest_metamer(model, narrow, layer=2, nodes=[0, 1, 2])
     check_bounded(model, far, 2, [0, 1, 2])
     assert far.history["cosine"].iloc[-1] < -0.5

@@ -43,5 +43,7 @@ def test_what_is_not_free_is_left_out_and_the_reference_predicts_itself(graph):
 
 
 def test_a_start_of_another_shape_is_refused(graph):
-    with pytest.raises(ValueError, match=r"start must hold the free features \[2, 40\], got \[34, 40\]"):
+    with pytest.raises(
+        ValueError, match=r"start must be a tensor \[2, 40\], one row for each free node, got \[34, 40\]"
+    ):
         linear_prediction(gnn(), graph, features(1), layer=2, nodes=[0], free_nodes=[0, 1])

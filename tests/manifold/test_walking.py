@@ -3,8 +3,8 @@ import torch
 
 import metamerlib as ml
 from metamerlib.graphs.edit import with_features
-from metamerlib.manifold.constraint import match_constraint
 from metamerlib.manifold.correction import correct
+from metamerlib.manifold.matching import match
 from metamerlib.probing.probe import Probe
 from tests.helpers.jacobians import Foreign
 from tests.helpers.metamers import WIDTH, features, gnn
@@ -81,7 +81,7 @@ def test_only_free_nodes_move_and_the_invisible_part_only_if_asked(graph):
         way = ml.walk(model, graph, layer=2, steps=3, free_nodes=[3, 4], nodes=[2, 3], invisible=invisible)
         moved = (way.graph().x != graph.x).any(1).nonzero().flatten().tolist()
         assert moved == [3, 4]
-        space = match_constraint(model, graph, layer=1).space
+        space = match(model, graph, layer=1).space
         unseen = space.invisible(way.graph().x - graph.x).norm()
         assert (unseen > 1) == invisible
 
@@ -122,7 +122,7 @@ def test_what_cannot_be_corrected_is_a_status(graph):
     with torch.no_grad():
         model.layers[0].conv.bias.fill_(-1)
     found = ml.find_metamer(model, graph, layer=2, max_steps=1)
-    constraint = match_constraint(model, graph, layer=2)
+    constraint = match(model, graph, layer=2)
     dead = with_features(graph, -100 * torch.ones_like(graph.x) @ constraint.space.basis @ constraint.space.basis.T)
     assert correct(constraint, dead.x, max_rounds=1).error > 1e-8
     way = ml.walk(model, found, steps=3, tolerance=1e-300)

@@ -48,7 +48,7 @@ def test_its_null_space_is_the_one_they_share(graph):
 
 @pytest.mark.parametrize(
     "models, message",
-    [([], "one model at least"), ([Flat()], "gives no table of scores")],
+    [([], "holds 0 models; give 1"), ([Flat()], "gives no table of scores")],
 )
 def test_what_cannot_be_put_together_is_refused(graph, models, message):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-r"""What travels along the edges of a model: the messages of every propagation, and the pull of the loss on their sums.
+r"""The messages of every propagation of a model, and the gradients with respect to their sums.
 
 If x gathers :math:`y_x = l_x \sum_{z \in N(x)} r_z v_z`, an edge from z adds :math:`l_x r_z v_z` to it. With G the
 gradient of half the squared residual with respect to y, the loss changes by
@@ -17,7 +17,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
 from metamerlib.models.convolutions import Factor, factors, sums_neighbours
-from metamerlib.models.propagation import to_csr
+from metamerlib.models.propagation import Matrices, Multiply, StandIn, put_stand_in, stand_in_of
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 
@@ -46,73 +46,29 @@ class Call:
     returned: Tensor
 
 
-class _Multiply(torch.autograd.Function):
-    """Multiply by a sparse matrix, and note both gradients in passing."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor, call: Call) -> Tensor:
-        ctx.transposed, ctx.call = transposed, call
-        out = matrix @ x
-        call.gathered = out.detach()  # the output itself would hold the call in a cycle, and with it the memory
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.call.gradient, ctx.call.returned = grads[0], ctx.transposed @ grads[0]
-        return ctx.call.returned, None, None, None
-
-
-class _Matrices:
-    """Sparse matrices of the latest edges, shared by the convolutions that weigh them alike."""
-
-    def __init__(self) -> None:
-        self.key: tuple[Tensor, Tensor | None, bool] | None = None
-        self.pair: tuple[Tensor, Tensor] | None = None
-
-    def of(self, edge_index: Tensor, weight: Tensor | None, mean: bool, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.key is None or self.pair is None or not self._same(edge_index, weight, mean):
-            source, target = edge_index
-            values = x.new_ones(source.numel()) if weight is None else weight.to(x.dtype)
-            if mean:
-                degree = torch.bincount(target, minlength=x.size(0)).clamp(min=1)
-                values = values / degree[target].to(x.dtype)
-            self.pair = (to_csr(target, source, values, x.size(0)), to_csr(source, target, values, x.size(0)))
-            self.key = (edge_index, weight, mean)
-        return self.pair
-
-    def _same(self, edge_index: Tensor, weight: Tensor | None, mean: bool) -> bool:
-        assert self.key is not None
-        known, heavy, averaged = self.key
-        if averaged != mean or known.shape != edge_index.shape or (weight is None) != (heavy is None):
-            return False
-        if weight is not None and heavy is not None and not torch.equal(weight, heavy):
-            return False
-        return torch.equal(known, edge_index)
-
-
-class Propagation:
+class Propagation(StandIn):
     """Stand in for ``conv.propagate`` and note what it gathers."""
 
-    def __init__(self, conv: MessagePassing, calls: list[Call], matrices: _Matrices) -> None:
-        self.conv, self.calls, self.matrices = conv, calls, matrices
+    def __init__(self, conv: MessagePassing, calls: list[Call], matrices: Matrices) -> None:
+        super().__init__(conv)
+        self.calls, self.matrices = calls, matrices
         self.left, self.right = factors(conv)
         self.linear = sums_neighbours(conv) and not conv.explain
 
     def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
         name = _message_name(kwargs)
         if name is None:
-            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
-        source = kwargs[name][0] if isinstance(kwargs[name], tuple) else kwargs[name]
+            return super().__call__(edge_index, size, **kwargs)
+        source = self.sender_in(kwargs, name)
         flat = self._flat(source.detach())
         call = Call(self.left, self.right, flat, *(flat.new_zeros(0) for _ in range(3)))
         self.calls.append(call)
         if not self.linear:
             return self._watched(call, edge_index, source, size, kwargs, name)
-        weight = kwargs.get("edge_weight", kwargs.get("norm"))
-        matrix, transposed = self.matrices.of(edge_index, weight, self.conv.aggr == "mean", source)
+        matrix, transposed = self.matrices.of(edge_index, self.weight_in(kwargs), self.conv.aggr == "mean", source)
         if not torch.is_grad_enabled():
             return matrix @ source
-        return _Multiply.apply(_leaf(source), matrix, transposed, call)
+        return Multiply.apply(_leaf(source), matrix, transposed, call)
 
     def _flat(self, x: Tensor) -> Tensor:
         """Return one row for each node ``[N, D]``."""
@@ -122,11 +78,11 @@ class Propagation:
         self, call: Call, edge_index: Tensor, source: Tensor, size: Any, kwargs: dict[str, Any], name: str
     ) -> Tensor:
         if not torch.is_grad_enabled():
-            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
+            return super().__call__(edge_index, size, **kwargs)
         leaf = _leaf(source)
         both = isinstance(kwargs[name], tuple)
         kwargs = {**kwargs, name: (leaf, *kwargs[name][1:]) if both else leaf}
-        out = type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
+        out = super().__call__(edge_index, size, **kwargs)
         call.gathered = self._flat(out.detach())
 
         def note(name: str) -> Callable[[Tensor], None]:
@@ -173,29 +129,23 @@ def listen_where_true(probe: Probe, plain: Probe, graphs: list[Data]) -> tuple[l
         wanted = [plain(graph, complete=False).activation for graph in graphs]
     calls = listen(probe.model)
     convs = _convolutions(probe.model)
-    heard = {conv: vars(conv).get("propagate") for conv in convs}
+    heard = {conv: stand_in_of(conv) for conv in convs}
     if _fits(probe, calls, graphs, wanted):
         return calls, all(isinstance(stand_in, Propagation) for stand_in in heard.values())
-    own = {conv: vars(twin).get("propagate") for conv, twin in zip(convs, _convolutions(plain.model), strict=True)}
+    own = {conv: stand_in_of(twin) for conv, twin in zip(convs, _convolutions(plain.model), strict=True)}
     for conv in convs:
-        _set_propagate(conv, own[conv])
+        put_stand_in(conv, own[conv])
     for conv in convs:
         if own[conv] is None and isinstance(heard[conv], Propagation):
-            _set_propagate(conv, heard[conv])
+            put_stand_in(conv, heard[conv])
             if not _fits(probe, calls, graphs, wanted):
-                _set_propagate(conv, None)
+                put_stand_in(conv, None)
     calls.clear()
     return calls, False
 
 
 def _convolutions(model: nn.Module) -> list[MessagePassing]:
     return [module for module in model.modules() if isinstance(module, MessagePassing)]
-
-
-def _set_propagate(conv: MessagePassing, propagate: Any) -> None:
-    vars(conv).pop("propagate", None)
-    if propagate is not None:
-        conv.propagate = propagate
 
 
 def _fits(probe: Probe, calls: list[Call], graphs: list[Data], wanted: list[Tensor]) -> bool:
@@ -229,10 +179,10 @@ def listen(model: nn.Module) -> list[Call]:
     Convolutions that sum or average multiply by a sparse matrix, which takes O(E) memory whatever the width.
     """
     calls: list[Call] = []
-    matrices = _Matrices()
+    matrices = Matrices()
     for conv in _convolutions(model):
-        if conv.flow == "source_to_target" and "propagate" not in vars(conv):
-            conv.propagate = Propagation(conv, calls, matrices)
+        if conv.flow == "source_to_target" and stand_in_of(conv) is None:
+            put_stand_in(conv, Propagation(conv, calls, matrices))
     return calls
 
 

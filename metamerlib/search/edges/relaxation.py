@@ -12,6 +12,7 @@ from torch_geometric.nn import GINConv, MessagePassing, SAGEConv
 from metamerlib.models.calling import call
 from metamerlib.models.convolutions import CONVOLUTIONS, weightless_kinds
 from metamerlib.models.gnn import GNN
+from metamerlib.models.propagation import StandIn, put_stand_in
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.refresh import Refresh, refreshed
@@ -31,7 +32,7 @@ def reads_weights(probe: Probe, graph: Data) -> bool:
     one = graph.clone()
     one.edge_weight = graph.x.new_ones(graph.edge_index.size(1))
     half = graph.clone()
-    half.edge_weight = torch.linspace(0.1, 0.9, one.edge_weight.numel()).to(one.edge_weight)
+    half.edge_weight = torch.linspace(0.1, 0.9, one.edge_weight.numel(), device="cpu").to(one.edge_weight)
     try:
         with torch.no_grad():
             here, there = (probe(g, complete=False).activation for g in (one, half))
@@ -40,11 +41,12 @@ def reads_weights(probe: Probe, graph: Data) -> bool:
     return bool(torch.isfinite(there).all()) and not torch.equal(here, there)
 
 
-class _Weighted:
+class _Weighted(StandIn):
     """Stand in for ``conv.propagate`` and weigh each edge's message."""
 
     def __init__(self, conv: MessagePassing, weights: dict[str, Tensor]) -> None:
-        self.conv, self.weights = conv, weights
+        super().__init__(conv)
+        self.weights = weights
 
     def __call__(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
         given = self.weights["edge"]
@@ -55,8 +57,8 @@ class _Weighted:
             num_nodes = kwargs["x"][0].size(0)
             total = alpha.new_zeros(num_nodes, *alpha.shape[1:]).index_add(0, edge_index[1], alpha)
             kwargs["alpha"] = alpha / total.clamp(min=torch.finfo(alpha.dtype).tiny)[edge_index[1]]
-            return type(self.conv).propagate(self.conv, edge_index, size=size, **kwargs)
-        x = kwargs["x"][0] if isinstance(kwargs["x"], tuple) else kwargs["x"]
+            return super().__call__(edge_index, size, **kwargs)
+        x = self.sender_in(kwargs)
         out = torch.zeros_like(x).index_add(0, edge_index[1], x[edge_index[0]] * weight[:, None])
         if self.conv.aggr != "mean":
             return out
@@ -102,7 +104,7 @@ class Relaxed(nn.Module):
                 f"forward take edge_weight, use {[c.__name__ for c in weightless_kinds()]}, or solver='swaps'"
             )
         for conv in convs:
-            conv.propagate = _Weighted(conv, self.weights)
+            put_stand_in(conv, _Weighted(conv, self.weights))
         self._compare(probe)
 
     def _compare(self, probe: Probe) -> None:

@@ -3,7 +3,7 @@ import torch
 from torch_geometric.data import Data
 
 import metamerlib as ml
-from metamerlib.manifold.receptive_field import Members, find_reach
+from metamerlib.manifold.reach import Members, find_reach
 from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe
 from tests.helpers.jacobians import Everyone, Foreign, Hops, Learned, Neighbours, distances
@@ -120,3 +120,12 @@ def test_same_rows_sees_one_wrong_row():
     b = a.clone()
     b[3] *= 1 + 1e-6
     assert same_rows(a, a) and not same_rows(a, b) and not same_rows(a, a[:2])
+
+
+def test_fields_of_any_model_in_the_order_of_the_nodes():
+    fields = ml.receptive_field(gnn(), path(6), layer=1, nodes=[4, 0])
+    assert [field.tolist() for field in fields] == [[3, 4, 5], [0, 1]]
+    (field,) = ml.receptive_field(Foreign().double(), path(6), layer="second", nodes=[0])
+    assert field.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="1 rows, not one for each of the 6 nodes"):
+        ml.receptive_field(gnn(pool="sum"), path(6), layer="pool")

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from metamerlib.checks import check_graph, check_module, check_nodes
 from metamerlib.graphs.edges import among
 from metamerlib.graphs.edit import with_features
+from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
+from metamerlib.typing import Layer, Nodes
 
 _EXACT_BELOW = 400
 _BLOCK = 256
@@ -113,6 +116,43 @@ def incoming(nodes: Tensor, begin: Tensor, degree: Tensor) -> tuple[Tensor, Tens
     return position, begin[nodes][position] + within
 
 
+def receptive_field(
+    model: nn.Module, graph: Data, *, layer: Layer, nodes: Nodes = None, forward: Forward | None = None
+) -> list[Tensor]:
+    """Find the nodes on whose features the activation of each node can depend, by spoiling features.
+
+    Args:
+        model: Any torch model of graphs.
+        graph: x ``[N, F]``, edge_index ``[2, E]``, and whatever else the model reads.
+        layer: 1-based number for :class:`metamerlib.GNN`, else a module or its name.
+        nodes: Indices or a mask; None for all.
+        forward: Replaces the default call, ``forward(model, graph) -> Tensor``.
+
+    Returns:
+        For each of the nodes, in their order, the sorted indices of its receptive field ``[n_v]``.
+
+    Raises:
+        ValueError: If the layer does not give one row for each node, or an argument is out of range.
+
+    Example:
+        >>> import metamerlib as ml
+        >>> graph = ml.load_graph("karate")
+        >>> model = ml.GNN(conv="gcn", in_channels=34, hidden_channels=8, out_channels=4, num_layers=2)
+        >>> [len(field) for field in ml.receptive_field(model, graph, layer=1, nodes=[0, 11])]
+        [17, 2]
+    """
+    check_module(model)
+    check_graph(graph)
+    chosen = check_nodes("nodes", nodes, graph.x.size(0))
+    probe = Probe.fitting(model, layer, graph, forward=forward)
+    rows = probe.check(graph).activation.size(0)
+    if rows != graph.x.size(0):
+        raise ValueError(f"this layer has {rows} rows, not one for each of the {graph.x.size(0)} nodes")
+    chosen = torch.arange(rows, device=graph.x.device) if chosen is None else chosen.to(graph.x.device)
+    members = find_reach(probe, graph).fields(chosen)
+    return list(members.node.split(members.sizes.tolist()))
+
+
 def find_reach(probe: Probe, graph: Data) -> Reach:
     """Detect the receptive fields of a layer by spoiling the features of single nodes.
 
@@ -195,7 +235,7 @@ def _peripheral(adjacency: csr_matrix, degree: np.ndarray) -> int:
 def _depends(probe: Probe, graph: Data, reference: Tensor, source: int) -> Tensor:
     """Tell which rows of the layer change with the features of one node ``[N]``, by NaN or by noise."""
     generator = torch.Generator().manual_seed(source)
-    noise = torch.randn(graph.x.size(1), generator=generator, dtype=torch.float64).to(graph.x)
+    noise = torch.randn(graph.x.size(1), generator=generator, device="cpu", dtype=torch.float64).to(graph.x)
     changed = torch.zeros(reference.size(0), dtype=torch.bool, device=reference.device)
     for row in (torch.full_like(noise, torch.nan), 10 * (1 + graph.x.abs().max()) * noise):
         x = graph.x.clone()
