@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from docutils import nodes
 from facts import table
@@ -95,16 +96,40 @@ def dimension(held: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return ["how", "nodes", "processor"], rows
 
 
+def growth(held: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return seconds of the processor by number of edges, their exponent, and the memory of the largest graph."""
+    names = {
+        "features": "features, to a loss of 1e-4",
+        "bits": "zeros and ones, 50 steps",
+        "edges": "edges, 50 steps",
+        "dimension": "dimension of 50 nodes",
+        "null_draws": "null distributions, 10 draws of each kind",
+        "compare": "all measures, 10 draws of each kind",
+    }
+    sizes, rows = (10_000, 100_000, 1_000_000), []
+    held = held[held["set"] == "growth"]
+    for part, what in names.items():
+        own = held[held["part"] == part].set_index("edges").sort_index()
+        times = [seconds(own.loc[size, "seconds"]) if size in own.index else "not measured" for size in sizes]
+        large = own[own.index >= sizes[0]]
+        slope = np.polyfit(np.log(large.index.to_numpy(float)), np.log(large["seconds"]), 1)[0]
+        last = own.iloc[-1]
+        memory = f"{last['peak_memory_mb'] - last['memory_before_mb']:.0f} MB at {last.name:.0e}".replace("e+0", "e")
+        rows.append([what, *times, f"{slope:.2f}", memory])
+    return ["what", *(f"10^{len(str(size)) - 1} edges" for size in sizes), "exponent", "memory"], rows
+
+
 MEASURED = {
     "features": ("feature_metamers", features),
     "bits": ("binary_features", bits),
     "edges": ("structure", edges),
     "dimension": ("dimension", dimension),
+    "growth": ("growth", growth),
 }
 
 
 class Measured(SphinxDirective):
-    """A table of one benchmark: features, bits, edges or dimension."""
+    """A table of one benchmark: features, bits, edges, dimension or growth."""
 
     required_arguments = 1
 

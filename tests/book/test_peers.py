@@ -54,10 +54,19 @@ def test_the_dimension_is_timed_for_the_same_nodes():
     assert rows[0][1] == rows[1][1] and held("dimension").query("part == 'peers'")["same_rank"].dropna().all()
 
 
+def test_times_grow_nearly_in_proportion_to_the_edges():
+    frame = held("growth")
+    heads, rows = peers.growth(frame)
+    assert len(rows) == 6 and all(len(row) == len(heads) for row in rows)
+    assert all(0.3 < float(row[4]) < 1.4 for row in rows)
+    own = frame[(frame["set"] == "growth") & (frame["part"] == "features") & (frame["edges"] == 100_000)]
+    assert rows[0][2] == peers.seconds(float(own["seconds"].item()))
+
+
 def test_the_page_shows_the_tables_and_its_commands_exist():
     text = (ROOT / "book" / "peers.md").read_text("utf8")
     programs = re.findall(r"^python (\S+)", text, flags=re.MULTILINE)
-    assert len(programs) == 4 and all((ROOT / program).is_file() for program in programs)
+    assert len(programs) == 5 and all((ROOT / program).is_file() for program in programs)
     if not PAGE.is_file():
         pytest.skip("there is no published book; run `make site` first")
     soup = BeautifulSoup(PAGE.read_text("utf8"), "html.parser")

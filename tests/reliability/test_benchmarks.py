@@ -10,7 +10,7 @@ from tests.helpers.copies import ROOT, environment
 
 PARTS = {
     "gpu": {"loss", "restarts", "collection", "bits", "edges", "dimension", "bandwidth", "waits", "equal"},
-    "growth": {"features", "bits", "edges", "dimension", "null", "compare"},
+    "growth": {"features", "bits", "edges", "dimension", "null_draws", "compare"},
 }
 WORDS = {"gpu": ["--device", "cpu", "--small"], "growth": ["--small", "--sizes", "1000"]}
 
