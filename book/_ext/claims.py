@@ -2,7 +2,8 @@
 
 The directive `claims` takes ids, or patterns of ids with `*`. A pattern without a claim is a warning, and so fails
 the build, unless the option `not-tested` says that none is there yet. The option `rest` shows all claims that no
-directive before it on the page has shown. The role `effect` puts the effect of one claim, with its interval, into a sentence.
+directive before it on the page has shown. The role `effect` puts the effect of one claim, with its interval, into a
+sentence.
 """
 
 import json

@@ -174,8 +174,8 @@ def rewritten(html: str, title: str, name: str, *, alone: bool = False) -> str:
     """
     columns = parse(html)
     heads = {column.name for column in columns}
-    about = f"Table. {escape(title.rstrip('.'))}"
-    about += "" if about[-1] in "?!" else "."
+    about = f"{escape(title.rstrip('.'))}"
+    about += "" if about.endswith(("?", "!")) else "."
     if not columns:
         return (
             f'<table class="dataframe" id="{name}"><caption>{about}</caption>'

@@ -65,7 +65,7 @@ class TestTable:
     def test_what_is_the_same_in_all_rows_goes_into_the_caption(self):
         html = pandas_table("S_feat").replace("Actor", "Cora")
         written = BeautifulSoup(tables.rewritten(html, "Who?", "table-who"), "html.parser")
-        assert "Table. Who? In all rows: graph Cora." in written.caption.get_text()
+        assert "Who? In all rows: graph Cora." in written.caption.get_text()
         assert [head.get_text() for head in written.thead.select("th")] == ["layer", "S_feat"]
 
     def test_nothing_is_lost(self):

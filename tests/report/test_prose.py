@@ -92,6 +92,14 @@ def test_no_measured_number_is_typed_in_what_stands_for_a_figure(path):
     assert not [alt for alt in alts if re.search(r"(?<![\w.^])0\.\d|\d\s*%", alt)]
 
 
+@pytest.mark.parametrize("name", ["findings", "hard_metamers", "index", "limitations", "theory"])
+def test_no_measured_number_is_typed_on_a_page_of_the_book(name):
+    text = sentences({"source": (ROOT / "book" / f"{name}.md").read_text("utf8")})
+    for words in ("95 % interval", "0.05, the mark"):
+        text = text.replace(words, "")
+    assert not [text[max(0, found.start() - 60) : found.end() + 20] for found in NUMBER.finditer(text)]
+
+
 def test_every_number_that_may_be_typed_is_typed_somewhere():
     notebooks = [json.loads(path.read_text("utf8"))["cells"] for path in NOTEBOOKS]
     text = " ".join(sentences(cell) for cells in notebooks for cell in cells if cell["cell_type"] == "markdown")
