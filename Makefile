@@ -124,7 +124,7 @@ test: lint browser
 # Not a part of `make test`: what takes long, or a disk or a machine of its own.
 reliability: $(INSTALLED)
 	@echo 'Reliability: up to half an hour'
-	@$(PY) -m pytest -q -n $(JOBS) --dist loadgroup tests/reliability tests/test_bad_input.py tests/test_bad_inputs.py \
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile tests/reliability tests/test_bad_input.py tests/test_bad_inputs.py \
 	  tests/search/test_trouble.py tests/report/test_resume.py --summary results/reliability.json $(ARGS)
 
 clean:

@@ -1,6 +1,6 @@
 """Time and memory against the number of edges: features, bits, edges, dimension of a sample, null distributions.
 
-    python benchmarks/growth.py [--small] [--parts features bits ...] [--sizes 1000 10000 ...]
+    python benchmarks/growth.py [--small] [--parts features ...] [--sizes 1000 ...] [--figure book/_static/growth.svg]
 
 Random graphs with ten edges for each node, a GCN of two layers with fresh weights, the second layer matched. Features
 run until the loss is 1e-4, bits and edges a fixed number of steps from their default starts, the dimension is that of
@@ -34,10 +34,11 @@ import metamerlib as ml
 from metamerlib.graphs.edges import both_directions
 from metamerlib.graphs.rewiring import draw_pairs
 from metamerlib.metrics.null import null_distribution, standard_draws
+from metamerlib.report import figures
 
 EDGES_PER_NODE = 10
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
-PARTS = ("features", "bits", "edges", "dimension", "null", "compare")
+PARTS = ("features", "bits", "edges", "dimension", "null_draws", "compare")
 LEAST_EDGES = 10_000  # from here on an exponent is fitted
 
 
@@ -81,7 +82,7 @@ def measure(part: str, num_edges: int, steps: int, width: int, draws: int) -> di
         "bits": lambda: ml.find_metamer(model, graph, layer=2, values="binary", max_steps=steps, rtol=1e-12),
         "edges": lambda: ml.find_metamer(model, graph, layer=2, vary="structure", max_steps=steps, rtol=1e-12),
         "dimension": lambda: ml.metamer_dimension(model, graph, layer=2, nodes=range(50)),
-        "null": lambda: draw_null(model, graph, draws),
+        "null_draws": lambda: draw_null(model, graph, draws),
         "compare": lambda: ml.compare(model, metamer, null_draws=draws),
     }
     before, began, wall = megabytes(), time.process_time(), time.perf_counter()
@@ -108,11 +109,30 @@ def exponents(table: pd.DataFrame) -> pd.Series:
     )
 
 
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Draw seconds over edges, both logarithmic, beside a slope of one."""
+    import matplotlib.pyplot as plt
+
+    figures.set_style()
+    table = table[table["set"] == "growth"]
+    fig, axes = plt.subplots()
+    for (part, own), marker in zip(table.groupby("part", sort=False), "osD^vP", strict=False):
+        own = own.sort_values("edges")
+        axes.plot(own["edges"], own["seconds"], marker=marker, label=part.replace("_", " "))
+    edges = np.array([LEAST_EDGES, 10**6])
+    axes.plot(edges, 0.25 * edges / LEAST_EDGES, color="#666666", linestyle=":", linewidth=1.5)
+    axes.set(xscale="log", yscale="log", xlabel="edges", ylabel="seconds of the processor")
+    axes.legend(loc="upper left", fontsize=10)
+    fig.savefig(path, metadata={"Date": None})
+    plt.close(fig)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--parts", nargs="+", default=[*PARTS, "limits"], choices=[*PARTS, "limits"])
     options.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     options.add_argument("--small", action="store_true", help="two small graphs and few steps: seconds, to try it out")
+    options.add_argument("--figure", type=Path, help="picture of seconds over edges, in SVG")
     options.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".csv"))
     chosen = options.parse_args()
     sizes, steps, draws = ([1_000, 3_000], 5, 2) if chosen.small else (chosen.sizes, 50, 10)
@@ -130,6 +150,8 @@ def main() -> None:
         print(*(f"{key} {value}" for key, value in said.items()), sep=", ", flush=True)
         table = pd.DataFrame(rows)
         table.to_csv(chosen.output, index=False, float_format="%.6g")
+    if chosen.figure:
+        draw(table, chosen.figure)
     if len(sizes) > 1 and (table["edges"] >= LEAST_EDGES).any():
         print("exponents:", exponents(table).round(2).to_dict())
 

@@ -12,6 +12,7 @@ from metamerlib.plain import as_real, shown
 from metamerlib.plain import check_choice as check_choice
 from metamerlib.plain import check_positive as check_positive
 from metamerlib.plain import check_solver as check_solver
+from metamerlib.typing import Device
 
 _NETWORKX = "; convert with torch_geometric.utils.from_networkx and set x"
 _OTHER = {
@@ -223,7 +224,7 @@ def check_nodes(what: str, nodes: object, num_nodes: int) -> Tensor | None:
     if nodes is None:
         return None
     try:
-        index = torch.as_tensor(nodes).cpu()
+        index = torch.as_tensor(nodes, device="cpu")
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{what} must be indices or a mask, got {shown(nodes)}") from error
     if index.dim() > 1:
@@ -275,7 +276,7 @@ def check_model(model: nn.Module, graph: Data, *, alone: bool = True) -> None:
         raise ValueError(f"the model takes {width} features but the graph has {graph.x.size(1)}")
 
 
-def check_device(device: str | torch.device | None) -> None:
+def check_device(device: Device) -> None:
     """Raise ``ValueError`` unless tensors can be made on ``device``."""
     if device is None:
         return

@@ -1013,6 +1013,13 @@ MORE = {
         ValueError,
         "start holds NaN",
     ),
+    "field: model": (lambda: ml.receptive_field("gcn", graph(), layer=1), TypeError, "model must be"),
+    "field: nodes": (lambda: ml.receptive_field(gcn(), graph(), layer=1, nodes=[99]), ValueError, "nodes must lie in"),
+    "field: layer": (lambda: ml.receptive_field(gcn(), graph(), layer=9), ValueError, "layer"),
+    "by degree: None": (lambda: ml.graphs.nodes_by_degree(None), TypeError, "graph must be"),
+    "by degree: count": (lambda: ml.graphs.nodes_by_degree(graph(), "9"), TypeError, "count must be"),
+    "match: start": (lambda: ml.manifold.match(gcn(), None, layer=1), TypeError, "graph must be"),
+    "match: method": (lambda: ml.manifold.match(gcn(), graph(), layer=1, method="svd"), ValueError, "unknown method"),
     "dimension: no nodes": (
         lambda: ml.metamer_dimension(gcn(), Data(x=torch.ones(0, 5), edge_index=torch.ones(2, 0).long())),
         ValueError,

@@ -2,7 +2,8 @@
 
 The directive `claims` takes ids, or patterns of ids with `*`. A pattern without a claim is a warning, and so fails
 the build, unless the option `not-tested` says that none is there yet. The option `rest` shows all claims that no
-directive before it on the page has shown.
+directive before it on the page has shown. The role `effect` puts the effect of one claim, with its interval, into a
+sentence.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 FILE = "results/public/claims.json"
 HEADS = ("verdict", "statement", "effect", "of", "the paper says", "certificate", "shown in")
@@ -98,6 +99,21 @@ class Claims(SphinxDirective):
         return nodes.reference("", claim["figure"] or claim["notebook"], refuri=page, internal=True)
 
 
+class Effect(SphinxRole):
+    """The effect of a claim with its interval, in a sentence: {effect}`structure-exist`."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        path = Path(self.env.srcdir) / FILE
+        self.env.note_dependency(str(path))
+        claims = json.loads(path.read_text("utf8")) if path.is_file() else []
+        rows, empty = chosen(claims, [self.text])
+        if empty and claims:
+            text = f"no notebook makes a claim {self.text}; mend the id"
+            return [], [self.inliner.document.reporter.warning(text, line=self.lineno)]
+        return [nodes.inline("", (effect_of(rows[0]) if rows else "") or "(not tested)")], []
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("claims", Claims)
+    app.add_role("effect", Effect())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

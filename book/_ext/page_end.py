@@ -38,7 +38,7 @@ again:</p>
 """
 
 TOOK = """<p class="took">What the published run took: {seconds} of computing for {points} points, the longest
-{longest}, at one thread each on {device}; at most {memory} of memory in a process. Computed {days} with metamerlib
+{longest}, at one thread each on {device}{memory}. Computed {days} with metamerlib
 {metamerlib}, PyTorch {torch} and Python {python}.</p>
 """
 
@@ -94,12 +94,13 @@ def _took(srcdir: Path, stem: str) -> str:
     took = _facts(srcdir).get(stem)
     if took is None:
         return ""
+    memory = took["peak_memory_mb"]
     days = [took[name][:10] for name in ("first", "last")]
     return TOOK.format(
         seconds=duration(took["seconds"]),
         longest=duration(took["longest"]),
         points=number(took["points"]),
-        memory=f"{took['peak_memory_mb'] / 1024:.1f} GiB",
+        memory=f"; at most {memory / 1024:.1f} GiB of memory in a process" if memory else "",
         days=f"on {days[0]}" if days[0] == days[1] else f"from {days[0]} to {days[1]}",
         **{name: escape(", ".join(took[name])) for name in ("device", "metamerlib", "torch", "python")},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,12 @@ def _runs(results: Path) -> pd.DataFrame:
 
 def _took(runs: pd.DataFrame) -> dict[str, Any]:
     """Return what the run of one notebook took: points, seconds, memory, days, versions and devices."""
+    memory = float(runs["peak_memory_mb"].max())
     return {
         "points": len(runs),
         "seconds": round(float(runs["seconds"].sum()), 1),
         "longest": round(float(runs["seconds"].max()), 1),
-        "peak_memory_mb": round(float(runs["peak_memory_mb"].max())),
+        "peak_memory_mb": None if math.isnan(memory) else round(memory),
         "first": runs["date"].min(),
         "last": runs["date"].max(),
         **{name: sorted(set(runs[name])) for name in (*VERSIONS, "device")},

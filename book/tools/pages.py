@@ -106,6 +106,9 @@ def stage(book: Book) -> None:
     for name in ("claims.json", "claims-before.json"):
         if (ROOT / "results" / name).is_file():
             shutil.copy(ROOT / "results" / name, public)
+    (public / "benchmarks").mkdir()
+    for path in sorted((ROOT / "benchmarks").glob("*.csv")):
+        shutil.copy(path, public / "benchmarks")
     write_json(public / "checks.json", collect_facts(ROOT))
     write_metamers(ROOT / "results", public / "metamers.csv", book.tree / "book" / "_static" / "metamers-listed.js")
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))

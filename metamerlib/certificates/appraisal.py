@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -234,7 +235,7 @@ def _structure(model: nn.Module, graph: Data, setting: Setting) -> dict[str, Any
 
 def _sample(graph: Data, setting: Setting) -> torch.Tensor:
     generator = torch.Generator().manual_seed(setting.seed)
-    return torch.randperm(graph.x.size(0), generator=generator)[: setting.nodes]
+    return torch.randperm(graph.x.size(0), generator=generator, device="cpu")[: setting.nodes]
 
 
 def _dimension(model: nn.Module, graph: Data, setting: Setting) -> dict[str, Any]:
@@ -248,7 +249,7 @@ def _volume(model: nn.Module, graph: Data, setting: Setting, reasons: dict[str, 
     with torch.no_grad():
         width = probe(graph).activation.size(1)
     total = log_volume_change(model, graph, setting.layers[1], nodes=chosen, forward=setting.forward)["total"]
-    infinite = ~torch.isfinite(torch.tensor(total.to_numpy()))
+    infinite = ~total.map(math.isfinite)
     if bool(infinite.any()):
         count = int(infinite.sum())
         reasons["volume"] = f"infinite on {count} of {len(total)} nodes: rows of the Jacobian are dependent"

@@ -19,6 +19,7 @@ from metamerlib.plain import as_count, as_flag, as_seed
 from metamerlib.probing.probe import Probe
 from metamerlib.search.edges.limits import EdgeLimits
 from metamerlib.search.edges.starts import edge_start
+from metamerlib.typing import Layer
 
 MOST_DRAWS = 1_000_000  # each is one run of the model; a covariance is known to a thousandth long before
 HELD = 30_000_000  # numbers of draws that are kept; beyond, the draws are made twice
@@ -79,7 +80,7 @@ def edge_spectrum(
     model: nn.Module,
     graph: Data,
     *,
-    layer: int | str | nn.Module,
+    layer: Layer,
     degrees: bool = False,
     fresh: bool = False,
     classes: Tensor | None = None,

@@ -12,14 +12,13 @@ from torch_geometric.data import Data
 from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
+from metamerlib.typing import Layer
 
 MOST = 1_000_000  # graphs of a family
 CHUNK = 4096  # graphs seen at once
 
 
-def family_losses(
-    model: nn.Module, graph: Data, layer: int | str | nn.Module, *, forward: Forward | None = None
-) -> Tensor:
+def family_losses(model: nn.Module, graph: Data, layer: Layer, *, forward: Forward | None = None) -> Tensor:
     """Compute the loss of every graph with as many edges as the reference, none of them the reference's.
 
     Args:

@@ -23,6 +23,7 @@ from metamerlib.models.calling import Forward
 from metamerlib.plain import as_count, as_real, as_seed, shown
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.reduce import reduced, to_float64
+from metamerlib.typing import Layer
 
 _HALVINGS = 200
 
@@ -137,7 +138,7 @@ def activation_spectrum(
     model: nn.Module,
     graph: Data,
     *,
-    layer: int | str | nn.Module,
+    layer: Layer,
     steps: int = 40,
     probes: int = 2,
     seed: int = 0,
@@ -170,7 +171,7 @@ def activation_spectrum(
     values, weights, deviations = [], [], []
     for number in range(probes):
         generator = torch.Generator().manual_seed(seed + number)
-        start = torch.randn(h.numel(), generator=generator, dtype=h.dtype).to(h.device)
+        start = torch.randn(h.numel(), generator=generator, device="cpu", dtype=h.dtype).to(h.device)
         nodes, shares = _lanczos(covariance, start, steps)
         values.append(nodes)
         weights.append(shares * h.numel() / probes)

@@ -78,7 +78,7 @@ def two_lift(graph: Data, share: float | None = None, *, signs: Tensor | None = 
         raise ValueError("got an edge without its reverse, or a loop; give a simple undirected graph")
     if signs is None:
         chance = 0.5 if share is None else share
-        drawn = torch.rand(number, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        drawn = torch.rand(number, generator=torch.Generator().manual_seed(seed), device="cpu", dtype=torch.float64)
         crossed = (drawn < chance).to(edge.device)[edge]
     elif share is not None or signs.shape != source.shape:
         raise ValueError(f"give share or signs [{len(source)}], got share={share} and signs {list(signs.shape)}")

@@ -56,7 +56,8 @@ def union_of(graphs: Sequence[Data]) -> Data:
         check_graphs(graphs)
     held = [_tensors(graph) for graph in graphs]
     common = [name for name, first in held[0].items() if all(_joins(name, first, other.get(name)) for other in held)]
-    return Batch.from_data_list([Data.from_dict({name: tensors[name] for name in common}) for tensors in held])
+    with graphs[0].x.device:  # PyTorch Geometric counts on the default device
+        return Batch.from_data_list([Data.from_dict({name: tensors[name] for name in common}) for tensors in held])
 
 
 def _check_like(graph: Data, first: Data, place: int) -> None:
@@ -131,7 +132,8 @@ def union_of_copies(graph: Data, copies: int) -> Data:
     """Return the disjoint union of equal copies of a graph; a batch counts on from copy to copy."""
     if copies == 1:
         return graph
-    union = Batch.from_data_list([Data.from_dict(graph.to_dict())] * copies)
+    with graph.x.device:
+        union = Batch.from_data_list([Data.from_dict(graph.to_dict())] * copies)
     if graph.get("batch") is not None:
         shift = (int(graph.batch.max()) + 1) * torch.arange(copies, device=graph.x.device)
         union.batch = (graph.batch + shift[:, None]).reshape(-1)

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.checks import as_tensor, check_graph, check_nodes, check_positive, check_structure
+from metamerlib.graphs.edit import on_the_cpu
 from metamerlib.graphs.sampling import sample_edges, stratified_masks
 from metamerlib.plain import as_count, as_real, as_seed, shown
 
 
+@on_the_cpu()
 def sample(
     *,
     num_nodes: int = 400,
@@ -61,8 +63,8 @@ def sample(
     _check(num_features, p, q, mean, sigma)
     mean = mean.expand(num_features).clone()
     generator = torch.Generator().manual_seed(seed)
-    y = torch.randint(2, (num_nodes,), generator=generator)
-    noise = torch.randn(num_nodes, num_features, generator=generator, dtype=torch.float32)
+    y = torch.randint(2, (num_nodes,), generator=generator, device="cpu")
+    noise = torch.randn(num_nodes, num_features, generator=generator, device="cpu", dtype=torch.float32)
     x = (2 * y - 1).float().outer(mean) + sigma * noise
     graph = Data(x=x, edge_index=sample_edges(y, p, q, generator), y=y)
     graph.update(stratified_masks(y, generator))

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.checks import as_tensor
 from metamerlib.plain import shown
+
+
+@contextmanager
+def on_the_cpu() -> Iterator[None]:
+    """Make tensors on the CPU, where graphs are loaded to, whatever default device the caller has set."""
+    with torch.device("cpu"):
+        yield
 
 
 def with_features(graph: Data, x: Tensor) -> Data:

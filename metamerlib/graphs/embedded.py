@@ -62,9 +62,9 @@ def _bow_sbm(seed: int, num_nodes: int = 400, num_words: int = 600, num_classes:
     """
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(num_nodes) % num_classes
-    rarity = 0.5 * (1 + torch.randperm(num_words, generator=generator)).float().log()
-    preferred = torch.rand(num_classes, num_words, generator=generator, dtype=torch.float32) < 0.1
-    uniform = torch.rand(num_nodes, num_words, generator=generator, dtype=torch.float32)
+    rarity = 0.5 * (1 + torch.randperm(num_words, generator=generator, device="cpu")).float().log()
+    preferred = torch.rand(num_classes, num_words, generator=generator, device="cpu", dtype=torch.float32) < 0.1
+    uniform = torch.rand(num_nodes, num_words, generator=generator, device="cpu", dtype=torch.float32)
     noise = -uniform.log().neg().log()
     rank = (1.25 * preferred[y] - rarity + noise).argsort(dim=1, descending=True).argsort(dim=1)
     length = torch.poisson(torch.full((num_nodes, 1), 18.0).float(), generator=generator).clamp(4, 30)

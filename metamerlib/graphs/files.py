@@ -100,8 +100,8 @@ def check_processed(folder: Path, trust: bool = False) -> None:
             torch.load(path, weights_only=True, mmap=True)
         except Exception as error:
             raise ValueError(
-                f"{path} cannot be read as plain tensors ({first_line(error)}). Delete {folder}, it is made anew from "
-                f"the raw files; or, if you trust its source, set {TRUST_VARIABLE}=1."
+                f"{path} cannot be read as plain tensors. Delete {folder}, it is made anew from "
+                f"the raw files; or, if you trust its source, set {TRUST_VARIABLE}=1. ({first_line(error)})"
             ) from error
 
 

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_structure
 from metamerlib.graphs.catalogue import EMBEDDED, REAL_GRAPHS, Entry
+from metamerlib.graphs.edit import on_the_cpu
 from metamerlib.graphs.embedded import (
     BUILDERS,
     bicyclopentyl,
@@ -23,6 +24,7 @@ from metamerlib.graphs.tabular import graph_from_folder
 from metamerlib.plain import as_flag, as_path, as_seed, as_text, closest, loosely, made_by, shown
 
 
+@on_the_cpu()
 def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trust_pickles: bool = False) -> Data:
     """Load one graph by its name, as a simple undirected graph.
 
@@ -85,6 +87,7 @@ def load_graph(name: str, root: str | Path | None = None, seed: int = 0, *, trus
     return graph
 
 
+@on_the_cpu()
 def load_graphs(name: str, root: str | Path | None = None) -> list[Data]:
     """Load a collection of graphs with one label each.
 

@@ -106,7 +106,7 @@ def refine_once(
     if classes is not None:
         sent = combine_classes(sent, classes)
     size = max(len(colours), len(sent) if classes is not None else 0)
-    codes = torch.randint(-(2**63), 2**63 - 1, (2, size), generator=generator).to(colours.device)
+    codes = torch.randint(-(2**63), 2**63 - 1, (2, size), generator=generator, device="cpu").to(colours.device)
     signature = codes[1][colours].index_add(0, edge_index[1], codes[0][sent])
     return signature.unique(return_inverse=True)[1]
 

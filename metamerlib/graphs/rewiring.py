@@ -44,11 +44,12 @@ def draw_pairs(count: int, num_nodes: int, avoid: Tensor, generator: torch.Gener
         low, high = torch.triu_indices(num_nodes, num_nodes, 1, device=device)
         keys = pair_keys((low, high), num_nodes)
         keys = keys[~among(keys, avoid)]
-        keys = keys[torch.randperm(keys.numel(), generator=generator).to(device)[:count]]
+        keys = keys[torch.randperm(keys.numel(), generator=generator, device="cpu").to(device)[:count]]
     else:
         keys = avoid.new_empty(0)
         while keys.numel() < count:
-            ends = torch.randint(num_nodes, (2, 2 * (count - keys.numel()) + 8), generator=generator).to(device)
+            block = (2, 2 * (count - keys.numel()) + 8)
+            ends = torch.randint(num_nodes, block, generator=generator, device="cpu").to(device)
             fresh = pair_keys(ends[:, ends[0] != ends[1]], num_nodes)
             keys = _first_ones(torch.cat([keys, fresh[~among(fresh, avoid)]]))[:count]
     return torch.stack([keys // num_nodes, keys % num_nodes])
@@ -82,7 +83,7 @@ def random_edges(reference: Tensor, num_nodes: int, fresh: int, overlap: int, ge
     size, num_nodes = reference.size(1), as_count("num_nodes", num_nodes)
     check_generator(generator)
     fresh, overlap = as_count("fresh", fresh, least=0, most=size), as_count("overlap", overlap, least=0)
-    order = torch.randperm(size, generator=generator).to(reference.device)
+    order = torch.randperm(size, generator=generator, device="cpu").to(reference.device)
     kept = reference[:, order[fresh:]]
     known = pair_keys(reference, num_nodes).sort().values
     avoid = pair_keys(kept, num_nodes).sort().values if fresh == size else known
@@ -118,8 +119,11 @@ def mixed_edges(reference: Tensor, classes: Tensor, generator: torch.Generator) 
         wanted, keys = int(counts[one, other]), reference.new_empty(0)
         while keys.numel() < wanted:
             # Half of the block at most is wanted of a sparse graph; a dense one only takes more rounds.
+            block = (2 * wanted + 8,)
             ends = [
-                members[c][torch.randint(len(members[c]), (2 * wanted + 8,), generator=generator).to(reference.device)]
+                members[c][
+                    torch.randint(len(members[c]), block, generator=generator, device="cpu").to(reference.device)
+                ]
                 for c in (one, other)
             ]
             fresh = pair_keys((ends[0], ends[1]), classes.numel())[ends[0] != ends[1]]
@@ -191,9 +195,9 @@ def switched_edges(reference: Tensor, num_nodes: int, lowest: int, highest: int,
 def _propose_switches(pairs: Tensor, num_nodes: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Pair the edges at random and return the slots and new edges of switches that keep the graph simple."""
     size = pairs.size(1)
-    order = torch.randperm(size, generator=generator).to(pairs.device)
+    order = torch.randperm(size, generator=generator, device="cpu").to(pairs.device)
     first, second = order[: size // 2], order[size // 2 : 2 * (size // 2)]
-    flip = (torch.rand(size // 2, generator=generator) < 0.5).to(pairs.device)
+    flip = (torch.rand(size // 2, generator=generator, device="cpu") < 0.5).to(pairs.device)
     (a, b), (c, d) = pairs[:, first], torch.where(flip, pairs[:, second].flip(0), pairs[:, second])
     keys = torch.stack([pair_keys((a, d), num_nodes), pair_keys((c, b), num_nodes)])
     present = pair_keys(pairs, num_nodes).sort().values

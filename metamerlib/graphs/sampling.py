@@ -28,7 +28,7 @@ def stratified_masks(y: Tensor, generator: torch.Generator, train: float = 0.6, 
     masks = {name: torch.zeros(len(y), dtype=torch.bool) for name in MASKS}
     for label in y.unique():
         nodes = (y == label).nonzero().flatten()
-        nodes = nodes[torch.randperm(len(nodes), generator=generator)]
+        nodes = nodes[torch.randperm(len(nodes), generator=generator, device="cpu")]
         cuts = [round(train * len(nodes)), round((train + val) * len(nodes))]
         for mask, part in zip(masks.values(), nodes.tensor_split(cuts), strict=True):
             mask[part] = True
@@ -54,7 +54,7 @@ def sample_edges(y: Tensor, p: float, q: float, generator: torch.Generator) -> T
     found = []
     for start, block in zip(range(0, len(y), 1024), y.split(1024), strict=True):
         chance = torch.where(block[:, None] == y, p, q)
-        edge = torch.rand(chance.shape, generator=generator, dtype=torch.float32) < chance
+        edge = torch.rand(chance.shape, generator=generator, device="cpu", dtype=torch.float32) < chance
         found.append(edge.triu(start + 1).nonzero() + torch.tensor([start, 0]))
     upper = torch.cat(found).T
     both = torch.cat([upper, upper.flip(0)], dim=1)

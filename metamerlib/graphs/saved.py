@@ -12,6 +12,7 @@ from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 
 from metamerlib.checks import check_structure
+from metamerlib.graphs.edit import on_the_cpu
 from metamerlib.graphs.load import load_graph
 from metamerlib.graphs.sampling import MASKS, stratified_masks
 from metamerlib.plain import as_path, as_seed, as_text, shown
@@ -37,6 +38,7 @@ def open_graph(name: str | os.PathLike[str], root: str | Path | None = None, *, 
     return read_graph(text, seed=seed) if text.endswith(ENDINGS) else load_graph(text, root, seed)
 
 
+@on_the_cpu()
 def read_graph(path: str | os.PathLike[str], *, seed: int = 0) -> Data:
     """Read a graph that ``torch.save(graph, path)`` wrote; only tensors and plain values are taken, no code.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from metamerlib.graphs.edit import on_the_cpu
 from metamerlib.graphs.sampling import MASKS, stratified_masks
 from metamerlib.plain import as_path, as_seed, as_text, shown
 
@@ -22,6 +23,7 @@ Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 PARTS = {"train": "train_mask", "val": "val_mask", "valid": "val_mask", "validation": "val_mask", "test": "test_mask"}
 
 
+@on_the_cpu()
 def graph_from_csv(
     edges: Table,
     features: Table,

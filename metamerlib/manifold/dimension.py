@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -12,19 +10,20 @@ from torch_geometric.data import Data
 from metamerlib.checks import as_tensor, check_positive
 from metamerlib.manifold.jacobians import MEMORY, prepare
 from metamerlib.models.calling import Forward
+from metamerlib.typing import Device, Layer, Nodes
 
 
 def metamer_dimension(
     model: nn.Module,
     graph: Data,
-    layer: int | str | nn.Module = 1,
-    nodes: Any = None,
+    layer: Layer = 1,
+    nodes: Nodes = None,
     *,
     forward: Forward | None = None,
     dtype: torch.dtype | None = None,
     memory: int = MEMORY,
     tolerance: float | None = None,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> pd.DataFrame:
     """Count the directions in which a node's receptive field can move without its activation changing.
 

@@ -134,7 +134,8 @@ def several_metamers(
     for number in range(count):
         began = time.perf_counter()
         repulsion = Repulsion.of(constraint, others, tolerance)
-        noise = torch.randn(constraint.base.shape, generator=generator, dtype=torch.float64).to(constraint.base)
+        noise = torch.randn(constraint.base.shape, generator=generator, device="cpu", dtype=torch.float64)
+        noise = noise.to(constraint.base)
         settings = {"solver": "several", "seed": seed, "number": number}
         found.append(repulsion.search(repulsion.somewhere(noise), max_steps, began, settings))
         others.append(constraint.rows_of(found[-1].graph))

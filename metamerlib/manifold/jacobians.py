@@ -25,6 +25,7 @@ from metamerlib.probing.agreement import same_rows
 from metamerlib.probing.probe import Probe, plain_activation
 from metamerlib.probing.reduce import check_gradient, elsewhere, reduced, to_float64
 from metamerlib.probing.row_space import RowSpace
+from metamerlib.typing import Device, Layer
 
 MEMORY = 2**30
 _CHUNK = 2**27
@@ -164,13 +165,13 @@ class LocalModel:
 def prepare(
     model: nn.Module,
     graph: Data,
-    layer: int | str | nn.Module,
+    layer: Layer,
     nodes: Any,
     *,
     forward: Forward | None,
     dtype: torch.dtype | None,
     memory: int,
-    device: str | torch.device | None,
+    device: Device,
     pre_activation: bool = False,
 ) -> tuple[LocalModel, Tensor]:
     """Check the input, and set a private float64 copy of a model up for Jacobians.
@@ -211,7 +212,7 @@ def prepare(
     reach = find_reach(probe, graph)
     derivative = _elementwise(probe, graph) if pre_activation else None
     local = LocalModel(probe, probe, graph, whole.detach(), derivative, reach, num_features, small.space, None, memory)
-    chosen = torch.arange(num_nodes) if chosen is None else chosen
+    chosen = torch.arange(num_nodes, device=graph.x.device) if chosen is None else chosen
     return _localised(local), chosen.to(graph.x.device)
 
 
@@ -230,7 +231,7 @@ def _localised(local: LocalModel) -> LocalModel:
         return local
     degree = torch.bincount(local.graph.edge_index[1], minlength=local.reach.num_nodes)
     order = degree.argsort(stable=True)
-    sample = torch.unique(order[torch.linspace(0, order.numel() - 1, 6).long()])
+    sample = torch.unique(order[torch.linspace(0, order.numel() - 1, 6, device=order.device).long()])
     for margin, twin in ((0, restricted(local.probe, local.graph)), (1, local.probe), (2, local.probe)):
         candidate = replace(local, probe=twin, margin=margin)
         if all(_agrees(candidate, graph, sample) for graph in (local.graph, elsewhere(local.graph))):

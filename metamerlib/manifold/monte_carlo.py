@@ -17,6 +17,7 @@ from metamerlib.manifold.jacobians import MEMORY, LocalModel, prepare
 from metamerlib.models.calling import Forward
 from metamerlib.plain import as_count, as_seed
 from metamerlib.probing.probe import plain_activation
+from metamerlib.typing import Device, Layer
 
 _BATCH = 1000
 
@@ -25,14 +26,14 @@ def sample_log_volume(
     model: nn.Module,
     graph: Data,
     node: int,
-    layer: int | str | nn.Module = 1,
+    layer: Layer = 1,
     *,
     noise: float = 0.01,
     nearness: float = 0.3,
     num_samples: int = 100_000,
     seed: int = 0,
     forward: Forward | None = None,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> pd.Series:
     r"""Estimate the log-volume of a node's near-metamers from random features, beside its first-order formula.
 
@@ -106,7 +107,7 @@ def _hits(local: LocalModel, chosen: Tensor, noise: float, epsilon: float, num_s
     size = (rows.numel(), graph.x.size(1))
     hits = 0
     for done in range(0, num_samples, nodes.numel()):
-        moved = noise * torch.randn(size, generator=generator, dtype=torch.float64).to(graph.x)
+        moved = noise * torch.randn(size, generator=generator, device="cpu", dtype=torch.float64).to(graph.x)
         with torch.no_grad():
             h = plain_activation(local.probe, with_features(graph, graph.x.index_add(0, rows, moved)))[centres]
         near = (h - local.whole[chosen]).norm(dim=1) <= epsilon

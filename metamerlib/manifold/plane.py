@@ -89,7 +89,7 @@ def plane_slice(
         if given is not None:
             check_direction(given, constraint)
     t, n = _directions(constraint, tangent, normal, seed)
-    along, across = (torch.linspace(-size, size, resolution).to(t) for size in both)
+    along, across = (torch.linspace(-size, size, resolution, device="cpu").to(t) for size in both)
     base, visible = constraint.visible(constraint.base), [constraint.visible(v) for v in (t, n)]
 
     def places(index: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def _directions(
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     base = constraint.base
-    noise = torch.randn(2, *base.shape, generator=generator, dtype=torch.float64).to(base)
+    noise = torch.randn(2, *base.shape, generator=generator, device="cpu", dtype=torch.float64).to(base)
     seen = constraint.visible(noise)
     linear = constraint.linearise(constraint.visible(base)) if tangent is None or normal is None else None
     if tangent is None and linear is not None:

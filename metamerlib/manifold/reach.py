@@ -235,7 +235,7 @@ def _peripheral(adjacency: csr_matrix, degree: np.ndarray) -> int:
 def _depends(probe: Probe, graph: Data, reference: Tensor, source: int) -> Tensor:
     """Tell which rows of the layer change with the features of one node ``[N]``, by NaN or by noise."""
     generator = torch.Generator().manual_seed(source)
-    noise = torch.randn(graph.x.size(1), generator=generator, dtype=torch.float64).to(graph.x)
+    noise = torch.randn(graph.x.size(1), generator=generator, device="cpu", dtype=torch.float64).to(graph.x)
     changed = torch.zeros(reference.size(0), dtype=torch.bool, device=reference.device)
     for row in (torch.full_like(noise, torch.nan), 10 * (1 + graph.x.abs().max()) * noise):
         x = graph.x.clone()

@@ -13,6 +13,7 @@ from metamerlib.graphs import csbm
 from metamerlib.manifold.dimension import rank_of
 from metamerlib.manifold.jacobians import MEMORY, LocalModel, NodeJacobian, prepare
 from metamerlib.models.calling import Forward
+from metamerlib.typing import Device, Layer, Nodes
 
 
 def tangent_share(
@@ -20,12 +21,12 @@ def tangent_share(
     graph: Data,
     directions: Tensor,
     *,
-    layer: int | str | nn.Module,
-    nodes: Any = None,
+    layer: Layer,
+    nodes: Nodes = None,
     forward: Forward | None = None,
     dtype: torch.dtype | None = None,
     memory: int = MEMORY,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> pd.DataFrame:
     r"""Compute which share of a direction of a node's own features the node's activation cannot see.
 
@@ -67,7 +68,7 @@ def tangent_share(
 
 
 def bayes_relevant_share(
-    model: nn.Module, graph: Data, *, layer: int | str | nn.Module, nodes: Any = None, **options: Any
+    model: nn.Module, graph: Data, *, layer: Layer, nodes: Nodes = None, **options: Any
 ) -> pd.DataFrame:
     r"""Compute which share of the evidence in a node's features the node's activation cannot see.
 

@@ -16,19 +16,20 @@ from metamerlib.manifold.jacobians import MEMORY, LocalModel, NodeJacobian, prep
 from metamerlib.manifold.subgraphs import restricted, weights_of
 from metamerlib.models.calling import Forward
 from metamerlib.models.convolutions import row_of
+from metamerlib.typing import Device, Layer, Nodes
 
 
 def log_volume_change(
     model: nn.Module,
     graph: Data,
-    layer: int | str | nn.Module = 1,
-    nodes: Any = None,
+    layer: Layer = 1,
+    nodes: Nodes = None,
     *,
     forward: Forward | None = None,
     dtype: torch.dtype | None = None,
     memory: int = MEMORY,
     tolerance: float | None = None,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> pd.DataFrame:
     r"""Measure the cross-section of the tube that a node's near-metamers fill, as a logarithm.
 
@@ -119,9 +120,7 @@ def log_slope(function: nn.Module, z: Tensor) -> Tensor:
     return slope.abs().log()
 
 
-def split_linear(
-    model: nn.Module, graph: Data, nodes: Any = None, *, device: str | torch.device | None = None
-) -> pd.DataFrame:
+def split_linear(model: nn.Module, graph: Data, nodes: Nodes = None, *, device: Device = None) -> pd.DataFrame:
     r"""Split the linear term of a first GCN or SGC layer into what its weights and what its neighbourhoods do.
 
     .. math:: -\tfrac12 \log\det J_z J_z^T = -\tfrac12 \log\det W W^T - d \log\|\hat a_v\|

@@ -148,7 +148,8 @@ class _Walker:
         if isinstance(direction, Tensor):
             self.heading = direction
         else:
-            noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(base.shape, generator=generator, device="cpu", dtype=torch.float64)
             self.heading = noise.to(base)
 
     def go(self, x: Tensor, steps: int, keep_every: int) -> Walk:
@@ -173,8 +174,8 @@ class _Walker:
             kept.append((rows[-1]["step"], x))
         index, positions = zip(*kept, strict=True)
         return Walk(
-            positions=torch.stack(positions), kept=torch.tensor(index), table=pd.DataFrame(rows), status=status,
-            reference=constraint.reference, layer=constraint.probe.name, nodes=constraint.nodes,
+            positions=torch.stack(positions), kept=torch.tensor(index, device="cpu"), table=pd.DataFrame(rows),
+            status=status, reference=constraint.reference, layer=constraint.probe.name, nodes=constraint.nodes,
             free_nodes=constraint.free_nodes, relative_error=constraint.true_error(x),
         )  # fmt: skip
 

@@ -22,6 +22,7 @@ from metamerlib.models.convolutions import row_of
 from metamerlib.models.gnn import Layer
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import plain_activation
+from metamerlib.typing import Device
 
 
 def whole_graph_dimension(
@@ -33,7 +34,7 @@ def whole_graph_dimension(
     dtype: torch.dtype | None = None,
     memory: int = 2**30,
     tolerance: float | None = None,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> pd.Series:
     r"""Count the directions in which all features can move without any node's activation changing.
 

@@ -17,6 +17,8 @@ from torch import Tensor
 from metamerlib.checks import as_tensor
 from metamerlib.plain import as_count
 
+MOST_COSINES = 50_000_000  # that are held at once
+
 
 class RowCosine(NamedTuple):
     """A mean over rows, and the number of rows that it leaves out."""
@@ -230,7 +232,7 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
         x: features of the metamer [N, F].
         reference: features of the reference [N, F].
         rows: the rows that are searched for [n]; None for all.
-        chunk_size: rows that are compared at once.
+        chunk_size: rows that are compared at once, fewer where the table has very many.
 
     Returns:
         The median rank, between 1 and N, and the share of ranks that are 1.
@@ -250,7 +252,7 @@ def retrieval_rank(x: Tensor, reference: Tensor, *, rows: Tensor | None = None, 
     slack = 64 * torch.finfo(directions.dtype).eps
     table = _sparse(directions) if directions.count_nonzero() < 0.1 * directions.numel() else directions
     ranks = []
-    for part in own.split(chunk_size):
+    for part in own.split(_rows_at_once(chunk_size, len(x))):
         cosines = (table @ torch.nn.functional.normalize(x[part], dim=1).T).T
         to_own = cosines.gather(1, part.unsqueeze(1))
         nearer = (cosines > to_own + slack).sum(dim=1)
@@ -270,7 +272,7 @@ def neighbour_cosine(x: Tensor, *, rows: Tensor | None = None, chunk_size: int =
     Args:
         x: features [N, F].
         rows: the rows whose neighbours are looked for, among all [n]; None for all.
-        chunk_size: rows that are compared at once.
+        chunk_size: rows that are compared at once, fewer where the table has very many.
 
     Returns:
         The mean over the rows that are not zero; NaN if there are none. Rows of one direction do not count as
@@ -286,12 +288,17 @@ def neighbour_cosine(x: Tensor, *, rows: Tensor | None = None, chunk_size: int =
     table = _sparse(directions) if directions.count_nonzero() < 0.1 * directions.numel() else directions
     own = torch.arange(len(x), device=x.device) if rows is None else rows
     nearest = []
-    for part in own[directions[own].any(dim=1)].split(chunk_size):
+    for part in own[directions[own].any(dim=1)].split(_rows_at_once(chunk_size, len(x))):
         cosines = (table @ directions[part].T).T
         other = (cosines < 1 - slack) & (x != 0).any(dim=1)
         best = cosines.masked_fill(~other, -math.inf).amax(dim=1)
         nearest.append(best.masked_fill(best.isinf(), 0.0).double())
     return torch.cat(nearest).mean().item() if nearest else float("nan")
+
+
+def _rows_at_once(chunk_size: int, size: int) -> int:
+    """Return how many rows are compared at once with a table of this size, so that memory does not grow with it."""
+    return max(1, min(chunk_size, MOST_COSINES // max(1, size)))
 
 
 def _floats(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

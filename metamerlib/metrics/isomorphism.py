@@ -115,7 +115,7 @@ def only_renamed(graph: Data, other: Data, *, max_refinements: int | None = None
         mine = (both.edge_index[0] >= size) == bool(part)
         ends, kinds = both.edge_index[:, mine] - part * size, classes[mine]
         forward = ends[0] < ends[1]
-        between = size + torch.arange(int(forward.sum()))
+        between = size + torch.arange(int(forward.sum()), device=forward.device)
         pairs = torch.cat([torch.stack([ends[0][forward], between]), torch.stack([ends[1][forward], between])], dim=1)
         whole = Data(edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), num_nodes=size + len(between))
         labels = torch.cat([nodes[part * size : (part + 1) * size], int(nodes.max()) + 1 + kinds[forward]])

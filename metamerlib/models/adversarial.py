@@ -107,7 +107,9 @@ class FeatureAttack:
             shift = torch.zeros_like(u)
             if restart or self.steps == 0:
                 generator = torch.Generator().manual_seed(restart) if restart else None
-                shift = _within(torch.randn(u.shape, generator=generator, dtype=u.dtype).to(u), radius, fill=True)
+                shift = _within(
+                    torch.randn(u.shape, generator=generator, device="cpu", dtype=u.dtype).to(u), radius, fill=True
+                )
             length = (self.step_size or 2.5 / max(1, self.steps)) * radius
             for _ in range(self.steps):
                 gradient = _gradient(model, graph, u + shift, loss)
@@ -168,7 +170,7 @@ class EdgeAttack:
             return graph
         loss, pairs = _losses(graph, mask)[restart % 2], graph.num_nodes * (graph.num_nodes - 1) // 2
         with torch.random.fork_rng([graph.x.device] if graph.x.is_cuda else []):
-            torch.manual_seed(torch.randint(2**31, ()).item() if restart == 0 else restart)
+            torch.manual_seed(torch.randint(2**31, (), device="cpu").item() if restart == 0 else restart)
             attack = PRBCDAttack(
                 _Weighted(model, graph), block_size=min(max(self.block, 2 * budget), 4 * pairs), epochs=self.steps,
                 epochs_resampling=max(1, 3 * self.steps // 4), loss=lambda out, labels, rows: loss(out),

@@ -53,7 +53,8 @@ class Dropout(nn.Dropout):
         if x.layout != torch.sparse_coo:
             return super().forward(x)
         values = super().forward(x.values())
-        return torch.sparse_coo_tensor(x.indices(), values, x.shape, is_coalesced=True, check_invariants=False)
+        with x.device:
+            return torch.sparse_coo_tensor(x.indices(), values, x.shape, is_coalesced=True, check_invariants=False)
 
 
 class Layer(nn.Module):

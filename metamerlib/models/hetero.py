@@ -6,6 +6,7 @@ import copy
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
@@ -215,7 +216,7 @@ def _links(graph: HeteroData, node_type: str) -> Tensor:
             continue
         rows, columns = (torch.cat([pair[side] for pair in met]).cpu().numpy() for side in (0, 1))
         shape = (size, graph[kind].x.size(0))
-        table = coo_array((torch.ones(len(rows), dtype=torch.bool).numpy(), (rows, columns)), shape=shape).tocsr()
+        table = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=shape).tocsr()
         linked = linked + (table + table.T if kind == node_type else (table.astype(int) @ table.T.astype(int)) > 0)
     found = coo_array(linked)
     keep = found.row != found.col

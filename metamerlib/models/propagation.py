@@ -129,7 +129,8 @@ def to_csr(row: Tensor, column: Tensor, values: Tensor, size: int) -> Tensor:
     """Return a sparse matrix ``[size, size]`` in CSR; entries of one place are added up."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # CSR is in beta, and its invariants are not checked
-        return to_torch_csr_tensor(torch.stack([row, column]), values, (size, size))
+        with values.device:
+            return to_torch_csr_tensor(torch.stack([row, column]), values, (size, size))
 
 
 def fix_structure(model: nn.Module) -> nn.Module:

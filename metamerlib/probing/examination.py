@@ -86,7 +86,9 @@ def _check_features_matter(probe: Probe, graph: Data, here: Tensor) -> None:
     if _has_gradient(probe, graph, graph.x):
         return
     spread = graph.x.std(0, correction=0)
-    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), dtype=graph.x.dtype).to(graph.x)
+    noise = torch.randn(
+        graph.x.shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=graph.x.dtype
+    ).to(graph.x)
     far = graph.x + torch.where(spread > 0, spread, spread.new_ones(())) * noise
     if _has_gradient(probe, graph, far):
         return

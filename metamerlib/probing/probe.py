@@ -27,6 +27,7 @@ from metamerlib.models.calling import (
 from metamerlib.models.gnn import GNN, Layer
 from metamerlib.plain import check_forward, nearest, shown
 from metamerlib.probing.relu import WatchReLU
+from metamerlib.typing import Device
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Probe:
         *,
         forward: Forward | None = None,
         slope: float | None = None,
-        device: str | torch.device | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> Probe:
         """Probe a model whose dtype, device and width fit a graph; the private copy is converted first.

@@ -18,6 +18,7 @@ from metamerlib.models.propagation import fix_structure
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
 from metamerlib.probing.row_space import RowSpace, projected, row_space, sees_only
+from metamerlib.typing import Device
 
 
 class Reduced(NamedTuple):
@@ -57,7 +58,7 @@ def reduced(
     return Reduced(projected(probe, space), [with_features(*place) for place in places], space)
 
 
-def to_float64(graph: Data, device: str | torch.device | None = None) -> Data:
+def to_float64(graph: Data, device: Device = None) -> Data:
     """Return a copy of a graph whose real tensors are float64, without gradients."""
     device = graph.x.device if device is None else device
 
@@ -69,7 +70,7 @@ def to_float64(graph: Data, device: str | torch.device | None = None) -> Data:
 
 def elsewhere(graph: Data) -> Data:
     """Return the graph with features far from its own, the same at every call."""
-    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float64)
     return with_features(graph, graph.x + (graph.x.std(correction=0) + 1e-3) * noise.to(graph.x))
 
 

@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -22,6 +21,7 @@ from metamerlib.search.metamer import Metamer, assemble, told_if_unmoved
 from metamerlib.search.request import Request, check_start, refuse_unused
 from metamerlib.search.spaces import kind_of
 from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
+from metamerlib.typing import Device, Layer, Nodes
 
 
 @own_modes()
@@ -29,11 +29,11 @@ def find_metamer(
     model: nn.Module,
     graph: Data,
     *,
-    layer: int | str | nn.Module,
+    layer: Layer,
     vary: str = "features",
     values: Any = None,
     target: Tensor | Data | None = None,
-    nodes: Any = None,
+    nodes: Nodes = None,
     free_nodes: Any = None,
     start: str | Tensor | Data | None = None,
     budget: int | None = None,
@@ -48,7 +48,7 @@ def find_metamer(
     stall_rtol: float | None = None,
     num_restarts: int = 1,
     seed: int = 0,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> Metamer:
     r"""Find another graph with the activations of ``graph`` at one layer.
 
@@ -125,10 +125,10 @@ def find_metamer(
     limits |= {"ones": ones, "num_restarts": num_restarts, "slope": slope}
     check_options(**limits)
     limits = {name: as_plain(value) for name, value in limits.items()}
-    matched, free = (check_nodes(*a, graph.x.size(0)) for a in (("nodes", nodes), ("free_nodes", free_nodes)))
+    both = [check_nodes(name, given, graph.x.size(0)) for name, given in (("nodes", nodes), ("free_nodes", free_nodes))]
     if device is not None:
         graph = graph.clone().to(device)
-    matched, free = (index if index is None else index.to(graph.x.device) for index in (matched, free))
+    matched, free = (index if index is None else index.to(graph.x.device) for index in both)
     request = Request(
         values=values,
         free_nodes=free,

@@ -26,6 +26,7 @@ from metamerlib.search.features.starts import graph_starts
 from metamerlib.search.loop import Solution
 from metamerlib.search.metamer import Metamer, Outcome, assemble, told_if_unmoved
 from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
+from metamerlib.typing import Device, Layer
 
 
 @own_modes()
@@ -33,7 +34,7 @@ def find_metamers(
     model: nn.Module,
     graphs: Sequence[Data],
     *,
-    layer: int | str | nn.Module,
+    layer: Layer,
     start: str | Sequence[Tensor] | None = None,
     solver: Any = "auto",
     slope: float | None = None,
@@ -42,7 +43,7 @@ def find_metamers(
     rtol: float = 1e-4,
     stall_rtol: float | None = None,
     seed: int = 0,
-    device: str | torch.device | None = None,
+    device: Device = None,
 ) -> list[Metamer]:
     """Find real features with the activations of each graph at one layer, graphs of like size in one batch.
 

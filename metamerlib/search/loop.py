@@ -169,8 +169,9 @@ def _any_or_all(ends: list[Tensor]) -> list[Tensor]:
 def _solutions(watch: _Watch, code: Tensor, ended_at: Tensor) -> list[Solution]:
     losses = torch.stack(watch.losses).cpu()
     ends = zip(watch.best, watch.least.tolist(), code.tolist(), ended_at.tolist(), strict=True)
+    relaxed = torch.zeros_like(losses[:, 0], dtype=torch.bool)
     return [
-        Solution(position, loss, STATUSES[c], n, losses[:n, b], watch.seconds[:n], torch.zeros(n, dtype=torch.bool))
+        Solution(position, loss, STATUSES[c], n, losses[:n, b], watch.seconds[:n], relaxed[:n])
         for b, (position, loss, c, n) in enumerate(ends)
     ]
 

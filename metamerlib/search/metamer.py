@@ -124,7 +124,7 @@ class Metamer:
             content[name], content[f"{name}_without"] = _difference(getattr(self, name), self.reference)
         for name in ("target", "activation", "nodes", "free_nodes"):
             content[name] = getattr(self, name)
-        content["history"] = {name: torch.tensor(column.to_numpy()) for name, column in self.history.items()}
+        content["history"] = {n: torch.from_numpy(column.to_numpy(copy=True)) for n, column in self.history.items()}
         plain = ("layer", "loss", "relative_error", "status", "steps", "seconds", "dead_units", "settings")
         content["plain"] = json.dumps({name: getattr(self, name) for name in plain})
         buffer = io.BytesIO()

@@ -36,6 +36,17 @@ def test_a_table_has_rows_or_says_that_nothing_was_tested(arguments, options):
     assert ":rest:" in options or ":not-tested:" in options or (rows and not empty)
 
 
+def test_effects_in_sentences_are_those_of_claims():
+    named = {
+        (page.name, name)
+        for page in (ROOT / "book").glob("*.md")
+        for name in re.findall(r"\{effect\}`([^`]*)`", page.read_text("utf8"))
+    }
+    assert {("hard_metamers.md", "structure-exist"), ("hard_metamers.md", "exact-cycles")} <= named
+    known = {claim["id"]: claim for claim in CLAIMS}
+    assert all(effect_of(known[name]) for _, name in named)
+
+
 def test_patterns_choose_by_id_and_name_those_that_fit_none():
     claims = [{"id": "depth-a"}, {"id": "width-a"}, {"id": "depth-b"}]
     assert chosen(claims, ["depth-*", "depth-a"]) == ([claims[0], claims[2]], [])

@@ -21,8 +21,7 @@ TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf8"), f
 WHOLE = [
     'make run NOTEBOOK=01_first_metamer ARGS="-p graphs karate -p seeds 0,1"',
     'make run NOTEBOOK=07_volume_change ARGS="-p graphs karate -p architectures sage -p layers 1,2"',
-    'make run NOTEBOOK=09_dimension_and_invariance ARGS="-p graphs mypackage.data:load '
-    '-p architectures mypackage.model:build"',
+    'make run NOTEBOOK=07_volume_change ARGS="-p graphs mypackage.data:load -p architectures mypackage.model:build"',
 ]
 
 
@@ -175,6 +174,13 @@ def test_runs_lie_side_by_side_and_the_same_parameters_in_any_order_share_a_fold
     assert folders[0].name.startswith("quick-graphs-karate-seeds-0-")
 
 
-def test_a_notebook_that_varies_the_model_takes_none_of_ones_own(mypackage):
+def test_notebooks_that_vary_the_model_take_the_layers_of_ones_own(mypackage):
+    given = ["-p", "graphs", "mypackage.data:load", "-p", "architectures", "mypackage.model:build"]
+    for name in ("06_metamer_dimension", "07_volume_change"):
+        assert own.own_run(name, given, "quick").parameters["layers"] == "act,conv2"
+        assert own.own_run(name, [*given, "-p", "layers", "conv1"], "quick").parameters["layers"] == "conv1"
+
+
+def test_a_notebook_that_varies_the_model_in_every_table_takes_none_of_ones_own(mypackage):
     with pytest.raises(project.BuildError, match="varies width, depth and activation"):
-        own.own_run("07_volume_change", ["-p", "architectures", "mypackage.model:build"], "quick")
+        own.own_run("12_mitigations", ["-p", "architectures", "mypackage.model:build"], "quick")

@@ -62,6 +62,29 @@ def test_example_for_a_foreign_model_runs(page, tmp_path, monkeypatch):
     assert names["metamer"].relative_error < 0.05
 
 
+def test_the_solver_of_the_readme_finds_a_metamer_and_its_map_names_every_wing():
+    import torch
+
+    import metamerlib as ml
+
+    text = (ROOT / "README.md").read_text("utf8")
+    code = next(
+        fence for fence in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "class Descent" in fence
+    )
+    body = code.partition("def iterate")[2].partition("\n\n\n")[0]
+    assert len(body.strip().splitlines()) - 1 <= 10
+    graph = ml.load_graph("karate")
+    names = {"ml": ml, "graph": graph}
+    torch.manual_seed(0)
+    names["model"] = ml.GNN(conv="gcn", in_channels=34, hidden_channels=16, out_channels=4, num_layers=2)
+    exec(code, names)
+    assert names["descended"].status == "converged" and names["descended"].relative_error <= 0.0101
+    wings = {path.parent.name for path in (ROOT / "metamerlib").glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == wings
+    for place in re.findall(r"`(metamerlib/[\w/]+/)`", text):
+        assert (ROOT / place).is_dir()
+
+
 def test_pins_are_exact_and_free_of_build_labels():
     lines = (ROOT / "constraints.txt").read_text("utf8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]

@@ -66,6 +66,16 @@ def test_cleaning_removes_traces_of_the_run(notebook):
     assert cleaned.cells[0].id == content["cells"][0]["id"]
 
 
+def test_what_a_cell_prints_is_one_text_however_it_came(notebook):
+    read = nbformat.read(notebook, as_version=4)
+    shown = new_output("display_data", {"text/plain": "a figure"})
+    texts = [new_output("stream", name="stdout", text=text) for text in ("a\n", "b\n", "c\n")]
+    read.cells[0].outputs = [*texts[:2], shown, texts[2]]
+    nbformat.write(read, notebook)
+    outputs = running._cleaned(notebook).cells[0].outputs
+    assert [output.get("text") for output in outputs] == ["a\nb\n", None, "c\n"]
+
+
 def test_text_on_stderr_is_not_published(notebook):
     read = nbformat.read(notebook, as_version=4)
     read.cells[0].outputs = [new_output("stream", name="stderr", text="a warning")]

@@ -105,6 +105,17 @@ def test_retrieval_agrees_with_brute_force(chunk_size):
     assert features.retrieval_rank(x, REAL, rows=rows).median_rank == ranks[[4, 9]].mean()
 
 
+def test_large_tables_are_compared_row_by_row(monkeypatch):
+    x = REAL.roll(1, 0) + 0.1
+    whole = features.retrieval_rank(x, REAL), features.neighbour_cosine(REAL)
+    monkeypatch.setattr(features, "MOST_COSINES", 1)
+    seen = []
+    product = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: seen.append(b.size(1)) or product(a, b))
+    alone = features.retrieval_rank(x, REAL), features.neighbour_cosine(REAL)
+    assert alone[0] == whole[0] and alone[1] == pytest.approx(whole[1]) and set(seen) == {1}
+
+
 def test_retrieval_shares_ranks_among_ties():
     ones = torch.ones(5, 2)
     assert features.retrieval_rank(ones, ones) == (3, 0)

@@ -35,7 +35,7 @@ FOUND = ml.find_metamer(MODEL, GRAPH, layer=1, max_steps=5)
 
 
 def find(**options):
-    return lambda folder: ml.find_metamer(MODEL, GRAPH, layer=1, max_steps=4, **options)
+    return lambda folder: ml.find_metamer(MODEL, GRAPH, layer=1, max_steps=2, **options)
 
 
 def saved(folder):
@@ -54,7 +54,7 @@ CALLED = {
     "edges": find(vary="structure"),
     "weighted": find(vary="structure", values="weighted"),
     "both": find(vary="both"),
-    "many": lambda folder: ml.find_metamers(MODEL, [GRAPH, GRAPH], layer=1, max_steps=4),
+    "many": lambda folder: ml.find_metamers(MODEL, [GRAPH, GRAPH], layer=1, max_steps=2),
     "compare": lambda folder: ml.compare(MODEL, FOUND, null_draws=1),
     "transfer": lambda folder: ml.transfer(FOUND, MODEL),
     "dimension": lambda folder: ml.metamer_dimension(MODEL, GRAPH, layer=1, nodes=[0, 1]),

@@ -64,7 +64,7 @@ def move_ones(x: Tensor, count: int, *, seed: int) -> Tensor:
     if not 0 <= count <= min(len(there) for there in places):
         raise ValueError(f"cannot move {count} ones: there are {len(places[0])} ones and {len(places[1])} zeros")
     for there, value in zip(places, (0, 1), strict=True):
-        flat[there[torch.randperm(len(there), generator=generator)[:count].to(there.device)]] = value
+        flat[there[torch.randperm(len(there), generator=generator, device="cpu")[:count].to(there.device)]] = value
     return flat.view_as(x)
 
 
@@ -250,7 +250,9 @@ class BitProblem:
             total += square
             direction = sample / square.sqrt().clamp(min=torch.finfo(sample.dtype).tiny)[:, None]
             if self.table is None:
-                chosen = torch.randperm(len(direction), generator=generator)[: max(1, SAMPLED_ROWS // probes)]
+                chosen = torch.randperm(len(direction), generator=generator, device="cpu")[
+                    : max(1, SAMPLED_ROWS // probes)
+                ]
                 parts.append(direction[chosen.to(direction.device)])
             else:
                 parts.append(direction.T @ direction / (probes * len(direction)))
@@ -269,6 +271,6 @@ class BitProblem:
         residual, _ = self.problem.residuals(rows[None])
         norm = self.problem.target.activation.norm()
         for _ in range(probes):
-            u = torch.randn(residual.shape, generator=generator, dtype=torch.float64).to(residual)
+            u = torch.randn(residual.shape, generator=generator, device="cpu", dtype=torch.float64).to(residual)
             (sample,) = torch.autograd.grad((residual * u).sum() / norm, rows, retain_graph=True)
             yield sample

@@ -18,7 +18,7 @@ def frequency_keys(x: Tensor, seed: int) -> Tensor:
     """
     share = x.double().mean(0)
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(x.shape, generator=generator).to(x)
+    uniform = torch.rand(x.shape, generator=generator, device="cpu").to(x)
     return torch.logit(share, eps=1e-9).to(x.dtype) + torch.logit(uniform, eps=1e-7)
 
 
@@ -34,7 +34,7 @@ def draw_start(graph: Data, request: Request, seed: int, most_kept: int | None) 
         return ones, keys - keys[ones].min()
     given = request.start if isinstance(request.start, Tensor) else graph.x
     ones = free_rows(given.to(graph.x.device), free).bool()
-    noise = torch.rand(ones.shape, generator=torch.Generator().manual_seed(seed)).to(graph.x)
+    noise = torch.rand(ones.shape, generator=torch.Generator().manual_seed(seed), device="cpu").to(graph.x)
     return ones, torch.where(ones, 1 + noise, -1 - noise)
 
 

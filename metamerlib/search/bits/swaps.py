@@ -144,14 +144,14 @@ class BitSwaps(Schedule):
         """Take a one out of each row, and put one into the same rows, or into half of the rows from the other half."""
         device, count, empty = state.columns.device, len(state.columns), problem.num_features
         between = not problem.per_node and (step % 2 == 0 if near else step % 3 == 2)
-        rows = torch.randperm(count, generator=generator).to(device)
+        rows = torch.randperm(count, generator=generator, device="cpu").to(device)
         halves = between and not near
         takers, givers = (rows[: count // 2], rows[count - count // 2 :]) if halves else (rows, rows)
         slot, removed, relief = _drawn_ones(problem, state, curvature, givers, None if near else generator)
-        pool = torch.randperm(empty, generator=generator)[: empty if near else self.pool].to(device)
+        pool = torch.randperm(empty, generator=generator, device="cpu")[: empty if near else self.pool].to(device)
         added, cost = _best_additions(problem, state, curvature, takers, pool, None if between else removed)
         pairs = count // 2 if between else count
-        threshold = (-torch.rand(pairs, generator=generator).log() * heat).to(cost)
+        threshold = (-torch.rand(pairs, generator=generator, device="cpu").log() * heat).to(cost)
         if not between:
             moves = Moves(rows, slot, added, 1, cost + relief, threshold)
         else:
@@ -176,7 +176,7 @@ def _drawn_ones(
     columns = state.columns[rows]
     empty = columns == problem.num_features
     if generator is not None:
-        draw = torch.rand(columns.shape, generator=generator, dtype=torch.float32).to(columns.device)
+        draw = torch.rand(columns.shape, generator=generator, device="cpu", dtype=torch.float32).to(columns.device)
         slot = draw.masked_fill(empty, -1).argmax(1, keepdim=True)
         columns, empty = columns.gather(1, slot), empty.gather(1, slot)
     slopes = problem.slopes_of_ones(_gradient(state)[rows], columns)

@@ -1,4 +1,4 @@
-r"""What travels along the edges of a model: the messages of every propagation, and the pull of the loss on their sums.
+r"""The messages of every propagation of a model, and the gradients with respect to their sums.
 
 If x gathers :math:`y_x = l_x \sum_{z \in N(x)} r_z v_z`, an edge from z adds :math:`l_x r_z v_z` to it. With G the
 gradient of half the squared residual with respect to y, the loss changes by

@@ -98,7 +98,7 @@ class StructureProblem:
             return self._look(residual, plain, [])
         seen = []
         for _ in range(probes):
-            signs = torch.randint(0, 2, residual.shape, generator=generator).to(residual) * 2 - 1
+            signs = torch.randint(0, 2, residual.shape, generator=generator, device="cpu").to(residual) * 2 - 1
             residual.backward(signs, retain_graph=True)
             seen.append([call.gradient for call in self.calls])
         residual.backward(residual.detach())

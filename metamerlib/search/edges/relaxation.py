@@ -32,7 +32,7 @@ def reads_weights(probe: Probe, graph: Data) -> bool:
     one = graph.clone()
     one.edge_weight = graph.x.new_ones(graph.edge_index.size(1))
     half = graph.clone()
-    half.edge_weight = torch.linspace(0.1, 0.9, one.edge_weight.numel()).to(one.edge_weight)
+    half.edge_weight = torch.linspace(0.1, 0.9, one.edge_weight.numel(), device="cpu").to(one.edge_weight)
     try:
         with torch.no_grad():
             here, there = (probe(g, complete=False).activation for g in (one, half))

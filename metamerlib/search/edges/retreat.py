@@ -123,7 +123,7 @@ class EdgeRetreat:
             seen = influence(look.calls, metrics, degree, both_directions(pairs), shift=shift)
             score = (score_rewirings if shift else score_switches)(seen, rows, columns)
         # The cheapest column but for a little noise: estimates of equal cost are not always wrong in the same place.
-        noise = -torch.rand(score.shape, generator=generator).log().to(score) * (0.3 * price)
+        noise = -torch.rand(score.shape, generator=generator, device="cpu").log().to(score) * (0.3 * price)
         column = (score - earned + noise).masked_fill(useless, torch.inf).argmin(1)
         index = torch.arange(len(slots), device=pool.device)
         cost, worth = score[index, column], price + earned[column]

@@ -57,7 +57,9 @@ class EdgeSTE:
         keys = pair_keys((low, high), num_nodes)
         known = among(keys, problem.limits.reference.keys)
         generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.rand(keys.shape, generator=generator, dtype=problem.graph.x.dtype).to(problem.graph.x)
+        noise = torch.rand(keys.shape, generator=generator, device="cpu", dtype=problem.graph.x.dtype).to(
+            problem.graph.x
+        )
         scores = GAP * (noise / 10 + among(keys, pair_keys(problem.start, num_nodes).sort().values))
         scores.requires_grad_()
         optimiser = torch.optim.Adam([scores], lr=self.learning_rate)

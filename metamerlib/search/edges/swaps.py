@@ -103,7 +103,7 @@ class EdgeSwaps(Schedule):
         seen = influence(look.calls, metrics, degree, both_directions(pairs), shift=shift) if metrics else None
         others = draw(problem.num_nodes if shift else size, self.columns, generator).to(device)
         columns = others if shift else turn(pairs[:, others], generator)
-        threshold = -torch.rand(rows.size(1), generator=generator).log().to(device) * heat
+        threshold = -torch.rand(rows.size(1), generator=generator, device="cpu").log().to(device) * heat
         row, column, score = _match(seen, rows, columns, threshold, generator)
         chosen, threshold = (slots[row], rows[:, row]), threshold[row]
         if shift:
@@ -129,7 +129,7 @@ class EdgeSwaps(Schedule):
         moves = switches(slots[row], rows[:, row], others, columns[:, column], score, torch.zeros_like(score))
         moves, least, found = possible(problem, pairs, moves), look.objective, pairs
         for place in range(min(len(moves), FINAL_LOOKS)):
-            after = within(problem, pairs, moves.take(torch.tensor([place]))).apply(pairs)
+            after = within(problem, pairs, moves.take(torch.tensor([place], device=pairs.device))).apply(pairs)
             objective = problem.look(after).objective
             if objective < least:
                 least, found = objective, after
@@ -176,13 +176,13 @@ def looked(
 def draw(size: int, count: int, generator: torch.Generator) -> Tensor:
     """Draw different numbers below ``size``, all of them if there are not more."""
     if size <= 8 * count:
-        return torch.randperm(size, generator=generator)[:count]
-    return torch.randint(size, (count,), generator=generator).unique()
+        return torch.randperm(size, generator=generator, device="cpu")[:count]
+    return torch.randint(size, (count,), generator=generator, device="cpu").unique()
 
 
 def turn(edges: Tensor, generator: torch.Generator) -> Tensor:
     """Give each edge ``[2, n]`` a random direction."""
-    flip = (torch.rand(edges.size(1), generator=generator) < 0.5).to(edges.device)
+    flip = (torch.rand(edges.size(1), generator=generator, device="cpu") < 0.5).to(edges.device)
     return torch.where(flip, edges.flip(0), edges)
 
 
@@ -191,13 +191,13 @@ def _match(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give each row a random column whose score is below the row's threshold; the best column crowds."""
     count, width = rows.size(1), columns.size(-1)
-    offset = torch.randint(width, (count,), generator=generator).to(rows.device)
+    offset = torch.randint(width, (count,), generator=generator, device="cpu").to(rows.device)
     if seen is None:
         row = torch.arange(count, device=rows.device)
         return row, offset, threshold.new_zeros(count)
     score = (score_rewirings if columns.dim() == 1 else score_switches)(seen, rows, columns)
-    priority = torch.randint(1, 2**15, (2 * width,), generator=generator, dtype=torch.int16).to(rows.device)
-    turned = priority.unfold(0, width, 1)[offset]
+    priority = torch.randint(1, 2**15, (2 * width,), generator=generator, device="cpu", dtype=torch.int16)
+    turned = priority.to(rows.device).unfold(0, width, 1)[offset]
     best, column = ((score < threshold[:, None]) * turned).max(1)
     row = (best > 0).nonzero().reshape(-1)
     return row, column[row], score[row, column[row]]

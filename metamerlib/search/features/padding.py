@@ -32,7 +32,7 @@ class Padding(NamedTuple):
         shape = (len(heights), height)
         if all(own == height for own in heights):
             return cls(None, shape)
-        inside = torch.arange(height) < torch.tensor(heights)[:, None]
+        inside = torch.arange(height, device="cpu") < torch.tensor(heights, device="cpu")[:, None]
         return cls(inside.reshape(-1).nonzero()[:, 0].to(device), shape)
 
     def pad(self, rows: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ def graph_starts(graphs: Sequence[Data], start: str | Sequence[Tensor] | None, s
         if start == "reference":
             return [graph.x.clone() for graph in graphs]
         x = torch.cat([graph.x for graph in graphs])
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype).to(x.device)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(x.shape, generator=generator, device="cpu", dtype=x.dtype).to(x.device)
         starts = x.mean(0) + x.std(0, correction=0) * noise
         return list(starts.split([graph.x.size(0) for graph in graphs]))
     if not isinstance(start, list | tuple):
@@ -66,7 +67,7 @@ def feature_starts(
         mean, deviation = x.mean(0), x.std(0, correction=0)
         shape = (num_restarts, x.size(0) if free is None else free.numel(), x.size(1))
         generator = torch.Generator().manual_seed(seed)
-        return mean + deviation * torch.randn(shape, generator=generator, dtype=x.dtype).to(x.device)
+        return mean + deviation * torch.randn(shape, generator=generator, device="cpu", dtype=x.dtype).to(x.device)
     else:
         check_choice("start", start, ["moments", "reference"])
         rows = x.clone()
