@@ -2,11 +2,11 @@
 
     sudo apt-get install slurmctld slurmd slurm-client munge
     pip install -e '.[sweep]' snakemake-executor-plugin-slurm
-    python tests/reliability/slurm.py [--keep]
+    python tests/reliability/slurm.py [--keep] [--beside FOLDER]
 
-Starts munged, slurmctld and slurmd of its own on free ports, in a temporary folder, and stops them at the end; a Slurm
-that runs here already is left alone. The sweep runs in a copy of the project. The tables must have the bytes of a sweep
-without Slurm, and no point may be computed twice. Needs root, since Slurm's daemons start jobs for others.
+Starts munged, slurmctld and slurmd of its own on free ports, in a temporary folder, and stops them at the end; where a
+Slurm is set up already, it does nothing. The sweep runs in a copy of the project. The tables must have the bytes of a
+sweep without Slurm, and no point may be computed twice. Needs root, since Slurm's daemons start jobs for others.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.helpers.copies import copy_of_the_project
 NAME = "01_first_metamer"
 WORDS = ["-p", "profile", "quick", "-p", "graphs", "karate", "-p", "layers", "1,2", "-p", "seeds", "7,8,9,10"]
 SHARDS = 4
+USUAL = Path("/etc/slurm/slurm.conf")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 CONFIGURATION = """
 ClusterName=trial
@@ -96,6 +97,9 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     cores = max(2, os.cpu_count() or 1)
     configuration.write_text(CONFIGURATION.format(host=host, ports=free_ports(2), folder=folder, cores=cores))
     environment = os.environ | {"SLURM_CONF": str(configuration)}
+    # Jobs look for it where a cluster has it: Snakemake takes SLURM_CONF out of their environment.
+    USUAL.parent.mkdir(exist_ok=True)
+    USUAL.symlink_to(configuration)
     munge = {
         f"--{name}": folder / "munge" / name for name in ("socket", "key-file", "log-file", "pid-file", "seed-file")
     }
@@ -117,19 +121,28 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         say(f"Slurm runs: {words_of(['sinfo', '--noheader'], environment).strip()}")
         yield environment
     finally:
+        USUAL.unlink()
         for process in reversed(running):
             process.terminate()
             process.wait(20)
 
 
-def sweep(project: Path, environment: dict[str, str]) -> subprocess.Popen:
-    """Start Snakemake, which hands the shards to Slurm."""
+@contextmanager
+def sweep(project: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """Start Snakemake, which hands the shards to Slurm, and end it if it is not at its end."""
     settings = ["--config", f"notebook={NAME}", f"shards={SHARDS}", f"args={' '.join(WORDS)}"]
     command = [sys.executable, "-m", "snakemake", "-j", str(SHARDS), "--executor", "slurm", "--rerun-incomplete"]
     command += ["--default-resources", "slurm_partition=trial", "slurm_account=trial", "--latency-wait", "30"]
-    command += ["--slurm-init-seconds-before-status-checks", "5"]
+    # Without this it asks sacct, which knows nothing where there is no accounting, and waits for ever.
+    command += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
     with (project.parent / "snakemake.log").open("a") as log:
-        return subprocess.Popen([*command, *settings], cwd=project, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([*command, *settings], cwd=project, env=environment, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
 
 
 def jobs(environment: dict[str, str]) -> list[str]:
@@ -153,41 +166,52 @@ def points(project: Path) -> dict[Path, int]:
     return {path.relative_to(project): path.stat().st_mtime_ns for path in found}
 
 
+def kill_one(first: subprocess.Popen, project: Path, environment: dict[str, str]) -> tuple[float, dict[Path, int]]:
+    """Kill a shard of a sweep once there is a point; return when the sweep began and the points that are kept."""
+    began = time.monotonic()
+    wait_until(lambda: first.poll() is not None or (jobs(environment) and points(project)), 600, "a point")
+    if first.poll() is not None:
+        raise SystemExit(f"Snakemake ended before a shard had a point; see {project.parent}/snakemake.log")
+    running = jobs(environment)
+    subprocess.run(["scancel", "--signal=KILL", "--full", running[0]], env=environment, check=True)
+    say(f"killed job {running[0]} of {len(running)} that ran, after {time.monotonic() - began:.0f} s")
+    first.wait(900)
+    kept = points(project)
+    say(f"Snakemake ended with {first.returncode}; {len(kept)} points are kept")
+    if first.returncode == 0:
+        raise SystemExit("the killed shard was not noticed")
+    return began, kept
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--keep", action="store_true", help="leave the temporary folder with all logs")
+    options.add_argument("--beside", type=Path, help="a kept project of an earlier run, whose tables are compared")
     chosen = options.parse_args()
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing or os.getuid() != 0:
         raise SystemExit(f"this needs root and Debian's slurmctld, slurmd, slurm-client and munge; missing: {missing}")
+    if USUAL.exists() or USUAL.is_symlink():
+        raise SystemExit(f"a Slurm is set up here already ({USUAL}); run this where there is none")
     scratch = Path(tempfile.mkdtemp(prefix="slurm-"))
     scratch.chmod(0o755)
-    alone, project = (copy_of_the_project(scratch / name, [NAME]) for name in ("alone", "project"))
-    say("without Slurm, for comparison")
-    own = os.environ | {"PYTHONPATH": str(alone)}
-    subprocess.run([sys.executable, "-m", "book.tools", "run", NAME, *WORDS], cwd=alone, env=own, check=True)
+    project, alone = copy_of_the_project(scratch / "project", [NAME]), chosen.beside
+    if alone is None:
+        say("without Slurm, for comparison")
+        alone = copy_of_the_project(scratch / "alone", [NAME])
+        own = os.environ | {"PYTHONPATH": str(alone)}
+        subprocess.run([sys.executable, "-m", "book.tools", "run", NAME, *WORDS], cwd=alone, env=own, check=True)
     (scratch / "cluster").mkdir()
     with cluster(scratch / "cluster") as environment:
         environment |= {"PYTHONPATH": str(project)}
-        began = time.monotonic()
-        first = sweep(project, environment)
-        wait_until(lambda: first.poll() is not None or (jobs(environment) and points(project)), 600, "a point")
-        if first.poll() is not None:
-            raise SystemExit(f"Snakemake ended before a shard had a point; see {scratch}/snakemake.log")
-        victim = jobs(environment)[0]
-        subprocess.run(["scancel", "--signal=KILL", "--full", victim], env=environment, check=True)
-        say(f"killed job {victim} of {len(jobs(environment))} that ran, after {time.monotonic() - began:.0f} s")
-        first.wait(900)
-        kept = points(project)
-        say(f"Snakemake ended with {first.returncode}; {len(kept)} points are kept")
-        if first.returncode == 0:
-            raise SystemExit("the killed shard was not noticed")
-        second = sweep(project, environment)
-        done: dict[Path, int] = {}
-        while second.poll() is None:
-            done = points(project) or done
-            time.sleep(0.2)
-        say(f"the second sweep ended with {second.returncode} after {time.monotonic() - began:.0f} s in all")
+        with sweep(project, environment) as first:
+            began, kept = kill_one(first, project, environment)
+        with sweep(project, environment) as second:
+            done: dict[Path, int] = {}
+            while second.poll() is None:
+                done = points(project) or done
+                time.sleep(0.2)
+        say(f"the second sweep ended with {second.returncode}, {time.monotonic() - began:.0f} s after the first began")
         again = [path for path, when in kept.items() if done.get(path, when) != when]
         if second.returncode or again:
             raise SystemExit(f"see {scratch}/snakemake.log; computed twice: {again}")
