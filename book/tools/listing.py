@@ -107,6 +107,17 @@ SOURCES = (
         measure="",
     ),
     Source("16_heterogeneous", model="model", likeness="S_feat"),
+    Source(
+        "18_two_sides",
+        "edges",
+        model="arm",
+        layer="=3",
+        likeness="",
+        measure="",
+        part="share",
+        status="=",
+        rows="kind == 'graph' and side == 'metamer'",
+    ),
 )
 LEFT_OUT = {
     "01_first_metamer_descent": "steps of the searches of the first table",
@@ -141,6 +152,9 @@ LEFT_OUT = {
     "16_heterogeneous_relations": "networks with a relation left out",
     "17_expressivity": "pairs of inputs, not metamers",
     "17_expressivity_pairs": "pairs of graphs, not metamers",
+    "19_targets": "inputs for targets that no graph has",
+    "19_targets_between": "inputs for targets that no graph has",
+    "19_targets_unreachable": "inputs for targets that no graph has",
     "20_one_paper": "words, logits and steps along walks",
 }
 

@@ -18,7 +18,9 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import page_end  # noqa: E402
 
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(
+    path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if (ROOT / "results" / f"{path.stem}.parquet").is_file()
+)
 URL = "https://github.com/an-owner-to-be-named/a-repository-to-be-named"
 
 
