@@ -1,7 +1,7 @@
 """Count what was tried, file by file, and write the table that the book shows.
 
 A file of tests is a row, and the first line of its docstring says what is tried. A test counts as one case, or as many
-as it records under `cases`.
+as it records under `cases`. Rows of files that were not run this time stay as they were.
 """
 
 import ast
@@ -15,7 +15,7 @@ import pytest
 import metamerlib as ml
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTCOMES = ("passed", "failed", "skipped")
+OUTCOMES = {"passed": "passed", "failed": "failed", "error": "failed", "skipped": "skipped"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,22 +31,25 @@ def what_is_tried(path: str) -> str:
 def counts(reports: dict[str, list[pytest.TestReport]]) -> list[dict[str, object]]:
     """Return one row for each file: what, file, cases, and how many of the cases passed, failed or were skipped."""
     rows: dict[str, dict[str, object]] = {}
-    for outcome in OUTCOMES:
-        for report in reports.get(outcome, []):
+    for kind, outcome in OUTCOMES.items():
+        for report in reports.get(kind, []):
             path = report.nodeid.partition("::")[0]
             row = rows.setdefault(path, {"what": what_is_tried(path), "file": path, "cases": 0})
             number = dict(report.user_properties).get("cases", 1)
             row["cases"] += number
             row[outcome] = row.get(outcome, 0) + number
-    return [{**dict.fromkeys(OUTCOMES, 0), **rows[path]} for path in sorted(rows)]
+    return [{**dict.fromkeys(OUTCOMES.values(), 0), **rows[path]} for path in sorted(rows)]
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     path = config.getoption("summary")
     if path is None:
         return
-    rows = counts(terminalreporter.stats)
-    about = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "python": platform.python_version()}
+    held = json.loads(path.read_text("utf8"))["rows"] if path.is_file() else []
+    today = {"date": time.strftime("%Y-%m-%d", time.gmtime())}
+    found = {row["file"]: row for row in held} | {row["file"]: row | today for row in counts(terminalreporter.stats)}
+    rows = [found[file] for file in sorted(found) if (ROOT / file).is_file()]
+    about = {"date": min((row["date"] for row in rows), default=""), "python": platform.python_version()}
     about |= {"metamerlib": ml.__version__, "rows": rows}
     path.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", "utf8")
     terminalreporter.write_line(f"{sum(row['cases'] for row in rows)} cases, counted in {path}")

@@ -29,7 +29,7 @@ graph = ml.load_graph("davis")
 graph.x = (graph.x > 0).float()
 
 def measure(space, seed):
-    fit = ml.train(ml.GNN(conv="sage", in_channels=graph.num_features, hidden_channels=6, out_channels=2, num_layers=2),
+    fit = ml.train(ml.GNN(conv="gcn", in_channels=graph.num_features, hidden_channels=6, out_channels=2, num_layers=2),
                    graph, epochs=10, seed=seed)
     if space == "dimension":
         return ml.metamer_dimension(fit.model, graph, layer=2)
