@@ -67,16 +67,11 @@ TYPED = {  # elsewhere: the words round a number that may be typed, and why
 }
 
 
-# Its sentences name Cora and type numbers of its published run; strict, so that this goes when they are handed over.
-GAP = pytest.mark.xfail(reason="18_two_sides types measured numbers in sentences that every run shows", strict=True)
-CASES = [pytest.param(path, marks=[GAP] if path.stem == "18_two_sides" else []) for path in NOTEBOOKS]
-
-
 def sentences(cell):
     return re.sub(r"\s+", " ", NO_PROSE.sub(" ", "".join(cell["source"])))
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_measured_number_is_typed_in_a_sentence(path):
     cells = [cell for cell in json.loads(path.read_text("utf8"))["cells"] if cell["cell_type"] == "markdown"]
     typed = []
@@ -116,7 +111,7 @@ def test_a_typed_number_is_found():
     assert NUMBER.findall(sentences(typed)) == ["87 %", "0.09"]
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_left_to_a_run_on_other_data_speaks_of_no_graph_of_ours(path):
     cells = json.loads(path.read_text("utf8"))["cells"]
     kept = [
