@@ -45,9 +45,10 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     path = config.getoption("summary")
     if path is None:
         return
-    held = json.loads(path.read_text("utf8"))["rows"] if path.is_file() else []
+    held = json.loads(path.read_text("utf8")) if path.is_file() else {"date": "", "rows": []}
     today = {"date": time.strftime("%Y-%m-%d", time.gmtime())}
-    found = {row["file"]: row for row in held} | {row["file"]: row | today for row in counts(terminalreporter.stats)}
+    found = {row["file"]: {"date": held["date"], **row} for row in held["rows"]}
+    found |= {row["file"]: row | today for row in counts(terminalreporter.stats)}
     rows = [found[file] for file in sorted(found) if (ROOT / file).is_file()]
     about = {"date": min((row["date"] for row in rows), default=""), "python": platform.python_version()}
     about |= {"metamerlib": ml.__version__, "rows": rows}
