@@ -126,7 +126,13 @@ class SparsePropagation(StandIn):
 
 
 def to_csr(row: Tensor, column: Tensor, values: Tensor, size: int) -> Tensor:
-    """Return a sparse matrix ``[size, size]`` in CSR; entries of one place are added up."""
+    """Return a sparse matrix ``[size, size]`` in CSR; entries of one place are added up.
+
+    Raises:
+        IndexError: If an edge ends outside, as between nodes of two types: the product would read other memory.
+    """
+    if row.numel() and int(torch.maximum(row.max(), column.max())) >= size:
+        raise IndexError(f"edges end at nodes up to {int(torch.maximum(row.max(), column.max()))}, there are {size}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # CSR is in beta, and its invariants are not checked
         with values.device:

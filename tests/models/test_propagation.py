@@ -154,3 +154,11 @@ def test_search_falls_back_where_a_fixed_structure_is_wrong(kind):
     evaluation = problem.evaluate(problem.start)
     torch.testing.assert_close(evaluation.loss[0], loss)
     torch.testing.assert_close(evaluation.gradient, torch.autograd.grad(loss, x)[0])
+
+
+@pytest.mark.parametrize("aggr", ["mean", "sum"])
+def test_edges_between_nodes_of_two_kinds_are_no_square_matrix(aggr):
+    conv = fix_structure(SAGEConv((3, 3), 2, aggr=aggr))
+    senders, receivers, edges = torch.randn(2, 3), torch.randn(4, 3), torch.tensor([[0, 1, 0], [3, 2, 0]])
+    with pytest.raises(IndexError, match="edges end at nodes up to 3, there are 2"):
+        conv((senders, receivers), edges)
