@@ -117,7 +117,7 @@ browser: $(INSTALLED)
 test: lint browser
 	@$(BUILD) quick --fresh --jobs $(JOBS)
 	@$(BUILD) site
-	@$(BUILD) validate
+	@$(BUILD) validate --jobs $(JOBS)
 	@echo 'Tests: several minutes'
 	@METAMERLIB_BOOKS_BUILT=1 $(PY) -m pytest -q -n $(JOBS) $(ARGS)
 

@@ -150,7 +150,8 @@ def validate(options: argparse.Namespace) -> None:
         return
     say(f"Running {len(names)} saved notebooks again and comparing: about 10 seconds each")
     options_of_nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    command = [sys.executable, "-m", "pytest", "-q", *options_of_nbval, "notebooks"]
+    at_once = ["-n", str(options.jobs), "--dist", "loadfile"]  # one notebook is one kernel
+    command = [sys.executable, "-m", "pytest", "-q", *at_once, *options_of_nbval, "notebooks"]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise BuildError("a saved notebook gives another output now; if that is wanted, `make publish` it")
 
@@ -160,8 +161,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     quick_options = commands.add_parser("quick")
     quick_options.add_argument("--fresh", action="store_true", help="compute every notebook again")
-    quick_options.add_argument("--jobs", type=int, default=2)
-    for name in ("site", "release", "validate"):
+    for with_jobs in (quick_options, commands.add_parser("validate")):
+        with_jobs.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    for name in ("site", "release"):
         commands.add_parser(name)
     for name in ("run", "full", "shard", "sweep", "publish"):
         with_notebook = commands.add_parser(name, prefix_chars="\0")
