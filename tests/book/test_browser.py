@@ -151,8 +151,8 @@ def test_every_page_is_whole(browser: Any, book: Path, address: str) -> None:
         context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
         page = context.new_page()
         watch(page, address, problems)
-        # What axe finds does not depend on where the page comes from.
-        axe = Axe() if address.startswith("http:") else None
+        # What axe finds does not depend on where the page comes from, and both books have the same colours.
+        axe = Axe() if address.startswith("http:") and (scheme == "light" or book != BOOKS["quick"]) else None
         urls = [address + path.relative_to(book).as_posix() for path in pages]
         seen = {url: visit(page, url, scheme, problems, axe) for url in urls}
         problems["dead link"] |= dead_links(seen, address, book)
@@ -165,12 +165,13 @@ def test_every_page_fits_on_a_phone(browser: Any, book: Path) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     context = browser.new_context(viewport={"width": 390, "height": 844})
-    page, axe, found = context.new_page(), Axe(), []
+    page, found = context.new_page(), []
+    axe = Axe() if book != BOOKS["quick"] else None  # the same boxes in both books
     for path in written_pages(book):
         page.goto(path.as_uri(), wait_until="load")
         page.evaluate(READY)
         width = page.evaluate("document.documentElement.scrollWidth")
         found += [f"{path.name}: {width} pixels wide"] * (width > 390)
-        found += [f"{path.name}: {barrier}" for barrier in sorted(barriers(page, axe))]
+        found += [f"{path.name}: {barrier}" for barrier in sorted(barriers(page, axe) if axe is not None else [])]
     context.close()
     assert not found, "\n".join(found)
