@@ -84,7 +84,7 @@ def test_a_printed_command_names_things_that_exist(command, place, mypackage):
         assert own.PUBLISHED not in [run.store, *run.store.parents]
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.parametrize("command", WHOLE)
 def test_a_printed_command_runs_to_its_end(command, mypackage, tmp_path):
     _, settings = words_of(command)

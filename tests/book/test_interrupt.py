@@ -34,7 +34,7 @@ def wait_until(condition, seconds: float) -> bool:
     return bool(condition())
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_ctrl_c_ends_the_book_at_once_and_the_next_run_goes_on(tmp_path):
     project = copy_of_the_project(tmp_path, NOTEBOOKS)
     command = [sys.executable, "-m", "book.tools", "quick", "--jobs", "2"]

@@ -68,7 +68,7 @@ def test_without_an_address_no_button_leads_nowhere():
         assert "mybinder" not in page.read_text("utf8")
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_with_an_address_the_buttons_open_the_notebook_itself(tmp_path):
     name = "09_dimension_and_invariance"
     book = pages.Book(tmp_path, tmp_path / "html", ROOT / "notebooks", (), "", only=name)

@@ -53,7 +53,7 @@ def test_archives_depend_on_nothing_but_their_contents(tmp_path):
     assert content == (ROOT / "results" / KEPT[0]).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_wheel_and_source_are_the_same_twice_and_hold_the_library(tmp_path):
     outs = [tmp_path / name for name in ("one", "two")]
     for out in outs:

@@ -21,7 +21,7 @@ def build(project: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_sweep_with_other_seeds_leaves_the_checkout_clean_and_publish_passes(tmp_path):
     project = copy_of_the_project(tmp_path, [NAME])
     other = ["-p", "profile", "quick", "-p", "graphs", "karate", "-p", "layers", "2", "-p", "seeds", "7,8"]
