@@ -119,7 +119,7 @@ test: lint browser
 	@$(BUILD) site
 	@$(BUILD) validate --jobs $(JOBS)
 	@echo 'Tests: several minutes'
-	@METAMERLIB_BOOKS_BUILT=1 $(PY) -m pytest -q -n $(JOBS) $(ARGS)
+	@METAMERLIB_BOOKS_BUILT=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 # Not a part of `make test`: what takes long, or a disk or a machine of its own.
 reliability: $(INSTALLED)
