@@ -14,8 +14,11 @@ import itertools
 import re
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
+
+CLAIMS = Path(__file__).parents[2] / "results" / "claims.json"
 
 MOST = 7
 # What a reader asks first, in this order, where a table has more columns than fit.
@@ -149,10 +152,16 @@ def write_claims(columns: list[Column], caption: str, name: str, *, alone: bool)
     """Return a table of claims: the verdict first, the id below the statement, sentences that may be broken."""
     held = {column.name: column.cells for column in columns}
     heads = [head for head in held if head != "id"]
+    # A run on other graphs has claims of its own, which the page of claims does not know.
+    known = CLAIMS.read_text("utf8") if CLAIMS.is_file() else ""
     lines = []
     for row, key in enumerate(held["id"]):
         place = f"<code>{escape(key)}</code>"
-        link = place if alone else f'<a href="../book/claims.html#claim-{escape(key)}">{place}</a>'
+        link = (
+            place
+            if alone or f'"{key}"' not in known
+            else f'<a href="../book/claims.html#claim-{escape(key)}">{place}</a>'
+        )
         cells = {head: escape(held[head][row]) for head in heads}
         cells["verdict"] = f'<span class="verdict {cells["verdict"].replace(" ", "-")}">{cells["verdict"]}</span>'
         cells["statement"] += f" {link}"
