@@ -81,5 +81,5 @@ def test_a_stopped_climb_goes_on_where_it_was(graph, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ladder", [(), (0.5, 0.2), (0.0, 1.0), (-0.1,)])
 def test_ladders_that_do_not_rise_are_refused(ladder, graph):
-    with pytest.raises(ValueError, match="must rise|give 1 at least"):
+    with pytest.raises(ValueError, match=r"must rise|give 1 at least"):
         replaceable_share(build(graph), graph, layer=1, ladder=ladder)
