@@ -98,13 +98,19 @@ def as_flag(what: str, got: object) -> bool:
     return bool(got)
 
 
-def as_real(what: str, got: object) -> float:
-    """Return a finite real number."""
+def as_number(what: str, got: object) -> float:
+    """Return a real number, which may be NaN or infinite."""
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
         raise TypeError(f"{what} must be a number, got {shown(got)}")
-    if not math.isfinite(got):
-        raise ValueError(f"{what} must be finite, got {got!r}; give a real number")
     return float(got)
+
+
+def as_real(what: str, got: object) -> float:
+    """Return a finite real number."""
+    found = as_number(what, got)
+    if not math.isfinite(found):
+        raise ValueError(f"{what} must be finite, got {got!r}; give a real number")
+    return found
 
 
 def check_positive(what: str, got: object, *, integer: bool = False, below: float | None = None) -> None:

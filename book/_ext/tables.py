@@ -11,8 +11,10 @@ import base64
 import csv
 import io
 import itertools
+import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -132,11 +134,21 @@ def write(columns: list[Column], caption: str = "", name: str = "") -> str:
             spans = f' rowspan="{span}"' if span > 1 else ""
             cells.append(f'<th scope="row"{spans}>{escape(text)}</th>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    about = f'<caption>{caption} <a class="headerlink" href="#{name}" title="Link to this table">#</a></caption>'
+    about = _captioned(caption, name)
     return (
         f'<table class="dataframe"{f" id={chr(34)}{name}{chr(34)}" if name else ""}>{about if caption else ""}'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
+
+
+def _captioned(caption: str, name: str) -> str:
+    return f'<caption>{caption} <a class="headerlink" href="#{name}" title="Link to this table">#</a></caption>'
+
+
+@cache
+def _claims_of_the_book() -> set[str]:
+    """Return the ids that the page of claims knows; a run on other graphs makes claims of its own."""
+    return {claim["id"] for claim in json.loads(CLAIMS.read_text("utf8"))} if CLAIMS.is_file() else set()
 
 
 def as_csv(columns: list[Column]) -> str:
@@ -152,22 +164,17 @@ def write_claims(columns: list[Column], caption: str, name: str, *, alone: bool)
     """Return a table of claims: the verdict first, the id below the statement, sentences that may be broken."""
     held = {column.name: column.cells for column in columns}
     heads = [head for head in held if head != "id"]
-    # A run on other graphs has claims of its own, which the page of claims does not know.
-    known = CLAIMS.read_text("utf8") if CLAIMS.is_file() else ""
+    known = set() if alone else _claims_of_the_book()
     lines = []
     for row, key in enumerate(held["id"]):
         place = f"<code>{escape(key)}</code>"
-        link = (
-            place
-            if alone or f'"{key}"' not in known
-            else f'<a href="../book/claims.html#claim-{escape(key)}">{place}</a>'
-        )
+        link = f'<a href="../book/claims.html#claim-{escape(key)}">{place}</a>' if key in known else place
         cells = {head: escape(held[head][row]) for head in heads}
         cells["verdict"] = f'<span class="verdict {cells["verdict"].replace(" ", "-")}">{cells["verdict"]}</span>'
         cells["statement"] += f" {link}"
         lines.append(f"<tr>{''.join(f'<td>{cells[head]}</td>' for head in heads)}</tr>")
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
-    about = f'<caption>{caption} <a class="headerlink" href="#{name}" title="Link to this table">#</a></caption>'
+    about = _captioned(caption, name)
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
     return f'<table class="dataframe brief-claims" id="{name}">{about}{body}</table>'
 

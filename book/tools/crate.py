@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def describe_results(root: Path, files: list[Path], published: str) -> dict[str,
         ContextEntity(crate, LICENCE, {"@type": "CreativeWork", "name": "Creative Commons Attribution 4.0"})
     )
     made: dict[str, list[Any]] = {}
+    notebooks = [path.stem for path in (root / "notebooks").glob("*.ipynb")]
     for path in files:
         place = path.relative_to(root).as_posix()
         entity = crate.add_file(path, place, properties=_about(path))
-        made.setdefault(_notebook(path, root), []).append(entity)
+        made.setdefault(_notebook(path, notebooks), []).append(entity)
     for notebook, results in sorted(made.items()):
         if notebook:
             _add_run(crate, root, notebook, results)
@@ -98,20 +100,24 @@ def _description(path: Path) -> str:
             return "The numbers that are drawn in the figure of this name."
         if path.suffix == ".json":
             return "Caption, columns and provenance of the figure of this name."
-        return str(json.loads(path.with_suffix(".json").read_text("utf8"))["caption"])
+        return str(_about_figure(path.with_suffix(".json"))["caption"])
     return "Claims and outputs of all notebooks." if path.suffix in (".json", ".yml") else name
 
 
-def _notebook(path: Path, root: Path) -> str:
+@cache
+def _about_figure(path: Path) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(path.read_text("utf8"))
+    return about
+
+
+def _notebook(path: Path, notebooks: list[str]) -> str:
     """Return the notebook that made a file, "" for what belongs to all of them."""
     if path.parent.name == "figures":
-        about = json.loads(path.with_suffix(".json").read_text("utf8"))
-        return Path((about["notebook"] or {}).get("file", "")).stem
+        return Path((_about_figure(path.with_suffix(".json"))["notebook"] or {}).get("file", "")).stem
     if path.name.endswith(".runs.parquet"):
         return notebook_of(path)
     stem = path.name.partition(".")[0]
-    names = [other.stem for other in (root / "notebooks").glob("*.ipynb")]
-    return max((name for name in names if stem.startswith(name)), key=len, default="")
+    return max((name for name in notebooks if stem.startswith(name)), key=len, default="")
 
 
 def _add_run(crate: Any, root: Path, notebook: str, results: list[Any]) -> None:

@@ -54,6 +54,13 @@ class Source:
 _ONE = {"varies": "features of one receptive field", "node": "node", "part": "node"}
 _EDGES = {"varies": "edges", "likeness": "overlap", "measure": "edges kept"}
 _WALK = {**_ONE, "part": "=found"}
+
+
+def _design(layer: str, column: str, **others: str) -> Source:
+    columns = {"error": f"relative_error_{column}", "status": f"status_{column}", "part": f"={column}"}
+    return Source("15_benchmark", model="design", layer=f"={layer}", **columns, **others)
+
+
 SOURCES = (
     Source("01_first_metamer"),
     Source("02_feature_metamers"),
@@ -88,24 +95,8 @@ SOURCES = (
         "13_transfer_together", model="=gcn, several at once", layer="=logits", error="L_act", likeness="", measure=""
     ),
     Source("14_bayes_judge", model="model", graph="=csbm", likeness="", measure="", rows="status.notna()", **_ONE),
-    Source(
-        "15_benchmark",
-        model="design",
-        layer="=logits",
-        error="relative_error_logits",
-        status="status_logits",
-        part="=logits",
-    ),
-    Source(
-        "15_benchmark",
-        model="design",
-        layer="=last hidden",
-        error="relative_error_hidden",
-        status="status_hidden",
-        part="=hidden",
-        likeness="",
-        measure="",
-    ),
+    _design("logits", "logits"),
+    _design("last hidden", "hidden", likeness="", measure=""),
     Source("16_heterogeneous", model="model", likeness="S_feat"),
     Source(
         "18_two_sides",

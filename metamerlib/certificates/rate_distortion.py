@@ -19,6 +19,7 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice, check_graph, check_module
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.models.calling import Forward
 from metamerlib.plain import as_count, as_real, as_seed, shown
 from metamerlib.probing.probe import Probe
@@ -170,8 +171,7 @@ def activation_spectrum(
     covariance, deviation = _linearised(probe, wide)
     values, weights, deviations = [], [], []
     for number in range(probes):
-        generator = torch.Generator().manual_seed(seed + number)
-        start = torch.randn(h.numel(), generator=generator, device="cpu", dtype=h.dtype).to(h.device)
+        start = gaussian((h.numel(),), seed + number, h)
         nodes, shares = _lanczos(covariance, start, steps)
         values.append(nodes)
         weights.append(shares * h.numel() / probes)

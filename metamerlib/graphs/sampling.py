@@ -1,11 +1,33 @@
-"""Random splits and random edges of models with classes."""
+"""Random splits, random edges of models with classes, and noise that is the same on every device."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+def gaussian(
+    shape: Sequence[int], source: int | torch.Generator | None, like: Tensor, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Draw standard normal numbers on the CPU, the same for every device, and bring them to a tensor's.
+
+    Args:
+        shape: Of the numbers.
+        source: Seed, a generator on the CPU, or None for the global one.
+        like: Says where they are needed, and in which dtype.
+        dtype: In which they are drawn; None for that of ``like``.
+
+    Example:
+        >>> one, other = (gaussian((2,), 0, torch.zeros(1, dtype=dtype)) for dtype in (torch.float32, torch.float64))
+        >>> torch.equal(gaussian((2,), torch.Generator().manual_seed(0), other), other), one.dtype
+        (True, torch.float32)
+    """
+    generator = torch.Generator().manual_seed(source) if isinstance(source, int) else source
+    return torch.randn(tuple(shape), generator=generator, device="cpu", dtype=dtype or like.dtype).to(like)
 
 
 def stratified_masks(y: Tensor, generator: torch.Generator, train: float = 0.6, val: float = 0.2) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_graph, check_positive
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.manifold.constraint import Constraint, check_direction
 from metamerlib.manifold.correction import TOLERANCE
 from metamerlib.manifold.matching import MatchOptions, match
@@ -134,8 +135,7 @@ def several_metamers(
     for number in range(count):
         began = time.perf_counter()
         repulsion = Repulsion.of(constraint, others, tolerance)
-        noise = torch.randn(constraint.base.shape, generator=generator, device="cpu", dtype=torch.float64)
-        noise = noise.to(constraint.base)
+        noise = gaussian(constraint.base.shape, generator, constraint.base)
         settings = {"solver": "several", "seed": seed, "number": number}
         found.append(repulsion.search(repulsion.somewhere(noise), max_steps, began, settings))
         others.append(constraint.rows_of(found[-1].graph))

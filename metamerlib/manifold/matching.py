@@ -72,13 +72,12 @@ def match(
         >>> ml.walk(one, steps=2).status, ml.tangent_basis(one).rank
         ('finished', 4)
     """
-    given = [] if start is None else ["start"]
     unknown = [name for name in options if name not in MatchOptions.__annotations__]
     if unknown:
         raise TypeError(f"unexpected argument {unknown[0]!r}; a match takes {', '.join(MatchOptions.__annotations__)}")
     if isinstance(model, Constraint):
-        if given or options:
-            raise TypeError(f"a constraint has its own {', '.join([*given, *options])}; drop it, or pass the model")
+        if given := [*(["start"] if start is not None else []), *options]:
+            raise TypeError(f"a constraint has its own {', '.join(given)}; drop it, or pass the model")
         return model
     if isinstance(start, Metamer):
         return _of_metamer(model, start, options)

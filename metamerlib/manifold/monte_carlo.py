@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_positive
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.manifold.dimension import singular_values
 from metamerlib.manifold.jacobians import MEMORY, LocalModel, prepare
 from metamerlib.models.calling import Forward
@@ -107,7 +108,7 @@ def _hits(local: LocalModel, chosen: Tensor, noise: float, epsilon: float, num_s
     size = (rows.numel(), graph.x.size(1))
     hits = 0
     for done in range(0, num_samples, nodes.numel()):
-        moved = noise * torch.randn(size, generator=generator, device="cpu", dtype=torch.float64).to(graph.x)
+        moved = noise * gaussian(size, generator, graph.x, torch.float64)
         with torch.no_grad():
             h = plain_activation(local.probe, with_features(graph, graph.x.index_add(0, rows, moved)))[centres]
         near = (h - local.whole[chosen]).norm(dim=1) <= epsilon

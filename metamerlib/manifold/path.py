@@ -84,8 +84,9 @@ def join(
     check_positive("largest_gap", largest_gap)
     check_positive("tolerance", tolerance, below=1)
     _check_pair(first, second)
-    constraint = model if isinstance(model, Constraint) else match(model, first, **options)
-    for metamer in (first, second):
+    made = isinstance(model, Constraint)
+    constraint = match(model, None if made else first, **options)
+    for metamer in (first, second) if made else (second,):  # a match that is set up here has looked at the first
         check_target_of(metamer, constraint.target.activation)
     ends = [correct(constraint, constraint.rows_of(m.graph), tolerance=tolerance) for m in (first, second)]
     start, goal = ends[0].x, ends[1].x

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_positive
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.manifold.constraint import Constraint, check_apart, check_direction
 from metamerlib.manifold.matching import MatchOptions, match
 from metamerlib.plain import as_seed
@@ -107,10 +108,8 @@ def plane_slice(
 def _directions(
     constraint: Constraint, tangent: Tensor | None, normal: Tensor | None, seed: int
 ) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
     base = constraint.base
-    noise = torch.randn(2, *base.shape, generator=generator, device="cpu", dtype=torch.float64).to(base)
-    seen = constraint.visible(noise)
+    seen = constraint.visible(gaussian((2, *base.shape), seed, base))
     linear = constraint.linearise(constraint.visible(base)) if tangent is None or normal is None else None
     if tangent is None and linear is not None:
         tangent = constraint.lift(linear.project(seen[0]))

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from metamerlib.checks import check_graph, check_module, check_nodes
 from metamerlib.graphs.edges import among
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.models.calling import Forward
 from metamerlib.probing.probe import Probe
 from metamerlib.typing import Layer, Nodes
@@ -234,8 +235,7 @@ def _peripheral(adjacency: csr_matrix, degree: np.ndarray) -> int:
 
 def _depends(probe: Probe, graph: Data, reference: Tensor, source: int) -> Tensor:
     """Tell which rows of the layer change with the features of one node ``[N]``, by NaN or by noise."""
-    generator = torch.Generator().manual_seed(source)
-    noise = torch.randn(graph.x.size(1), generator=generator, device="cpu", dtype=torch.float64).to(graph.x)
+    noise = gaussian((graph.x.size(1),), source, graph.x, torch.float64)
     changed = torch.zeros(reference.size(0), dtype=torch.bool, device=reference.device)
     for row in (torch.full_like(noise, torch.nan), 10 * (1 + graph.x.abs().max()) * noise):
         x = graph.x.clone()

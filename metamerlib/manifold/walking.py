@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice, check_positive
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.manifold.constraint import Constraint, check_direction
 from metamerlib.manifold.correction import LARGEST_CORRECTION, SOLVE, TOLERANCE, Correction, correct
 from metamerlib.manifold.linearisation import Linearisation
@@ -145,12 +146,7 @@ class _Walker:
         self.longest = self.length = step_length * (constraint.base.norm().item() or 1.0)
         self.away = isinstance(direction, str) and direction == "away"
         base = constraint.base
-        if isinstance(direction, Tensor):
-            self.heading = direction
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            noise = torch.randn(base.shape, generator=generator, device="cpu", dtype=torch.float64)
-            self.heading = noise.to(base)
+        self.heading = direction if isinstance(direction, Tensor) else gaussian(base.shape, seed, base)
 
     def go(self, x: Tensor, steps: int, keep_every: int) -> Walk:
         constraint = self.constraint

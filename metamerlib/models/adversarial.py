@@ -20,6 +20,7 @@ from torch_geometric.data import Data
 
 from metamerlib.checks import check_choice, check_graph, check_model, check_module, check_positive
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.models.calling import call, private_copy
 from metamerlib.models.first_maps import first_linear_maps
 from metamerlib.models.propagation import fix_structure
@@ -106,10 +107,7 @@ class FeatureAttack:
             u = u.to_dense() if u.is_sparse else u
             shift = torch.zeros_like(u)
             if restart or self.steps == 0:
-                generator = torch.Generator().manual_seed(restart) if restart else None
-                shift = _within(
-                    torch.randn(u.shape, generator=generator, device="cpu", dtype=u.dtype).to(u), radius, fill=True
-                )
+                shift = _within(gaussian(u.shape, restart or None, u), radius, fill=True)
             length = (self.step_size or 2.5 / max(1, self.steps)) * radius
             for _ in range(self.steps):
                 gradient = _gradient(model, graph, u + shift, loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.checks import check_graph, check_model, check_module
-from metamerlib.graphs.edges import among, both_directions, pair_keys, undirected_pairs
+from metamerlib.graphs.edges import EdgeSet, both_directions
 from metamerlib.graphs.edit import with_edges, with_features
 from metamerlib.models.calling import call, private_copy
 from metamerlib.plain import as_count, check_choice
@@ -78,47 +79,72 @@ def fewest_flips(
     check_model(model, graph)
     node = as_count("node", node, least=0, most=graph.x.size(0) - 1)
     most, tried = as_count("most", most), as_count("tried", tried)
-    model = private_copy(model)
     space: _Space = _Edges(graph, node) if vary == "structure" else _Bits(graph)
-    with torch.no_grad():
-        logits = call(model, graph)[node]
-    own = int(logits.argmax())
+    judge = _Judge.of(private_copy(model), graph, node, space)
+    nothing = torch.empty(2, 0, dtype=torch.long, device=graph.x.device)
+    flipped, margins = _descended(judge, nothing, most, tried)
+    changed = margins[-1] < 0
+    flipped = _needed(judge, flipped) if changed else flipped
+    return Flips(flipped, changed, margins, space.with_flips(flipped))
 
-    def margin(candidate: Data) -> Tensor:
-        scores = call(model, candidate)[node]
-        return scores[own] - torch.cat([scores[:own], scores[own + 1 :]]).max()
 
-    def truly(flipped: Tensor) -> float:
-        with torch.no_grad():
-            return float(margin(space.with_flips(flipped)))
-
-    flipped = torch.empty(2, 0, dtype=torch.long, device=graph.x.device)
-    margins = [truly(flipped)]
+def _descended(judge: _Judge, flipped: Tensor, most: int, tried: int) -> tuple[Tensor, list[float]]:
+    """Flip what lowers the margin most, until the class has changed; return the flips ``[2, m]`` and all margins."""
+    margins = [judge.margin(flipped)]
     while margins[-1] >= 0 and flipped.size(1) < most:
-        weights, candidate = space.relaxed(flipped)
+        options = judge.space.best(flipped, judge.change, tried)
+        if not options.size(1):
+            break
+        after = [judge.margin(torch.cat([flipped, option[:, None]], dim=1)) for option in options.T]
+        place = min(range(len(after)), key=after.__getitem__)
+        flipped, margins = torch.cat([flipped, options[:, place : place + 1]], dim=1), [*margins, after[place]]
+    return flipped, margins
+
+
+def _needed(judge: _Judge, flipped: Tensor) -> Tensor:
+    """Take back, one after the other, the flips without which the class stays changed."""
+    place = 0
+    while place < flipped.size(1) > 1:
+        fewer = torch.cat([flipped[:, :place], flipped[:, place + 1 :]], dim=1)
+        if judge.margin(fewer) < 0:
+            flipped = fewer
+        else:
+            place += 1
+    return flipped
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What a model says of one node: by how much the class predicted for the reference is ahead of the others."""
+
+    model: nn.Module
+    node: int
+    own: int
+    space: _Space
+
+    @classmethod
+    def of(cls, model: nn.Module, graph: Data, node: int, space: _Space) -> _Judge:
+        with torch.no_grad():
+            return cls(model, node, int(call(model, graph)[node].argmax()), space)
+
+    def margin(self, flipped: Tensor) -> float:
+        with torch.no_grad():
+            return float(self._margin(self.space.with_flips(flipped)))
+
+    def change(self, candidate: Data, weights: Tensor) -> Tensor:
+        """Return by how much the margin changes, to first order, with the flip of each weight of zero or one."""
         with torch.enable_grad():
-            value = margin(candidate)
+            value = self._margin(candidate)
         if not value.requires_grad:
             raise ValueError(
                 "the model's forward does not read edge_weight, so flips of edges have no slope; use a convolution "
                 "that reads weights, such as gcn, or vary='features'"
             )
-        slope = torch.autograd.grad(value, weights)[0]
-        options = space.best((1 - 2 * weights.detach()) * slope, flipped, tried)
-        if not options.size(1):
-            break
-        after = [truly(torch.cat([flipped, option[:, None]], dim=1)) for option in options.T]
-        place = min(range(len(after)), key=after.__getitem__)
-        flipped, margins = torch.cat([flipped, options[:, place : place + 1]], dim=1), [*margins, after[place]]
-    changed = margins[-1] < 0
-    place = 0
-    while changed and place < flipped.size(1) > 1:
-        fewer = torch.cat([flipped[:, :place], flipped[:, place + 1 :]], dim=1)
-        if truly(fewer) < 0:
-            flipped = fewer
-        else:
-            place += 1
-    return Flips(flipped, changed, margins, space.with_flips(flipped))
+        return (1 - 2 * weights.detach()) * torch.autograd.grad(value, weights)[0]
+
+    def _margin(self, candidate: Data) -> Tensor:
+        scores = call(self.model, candidate)[self.node]
+        return scores[self.own] - torch.cat([scores[: self.own], scores[self.own + 1 :]]).max()
 
 
 class _Space(Protocol):
@@ -127,11 +153,14 @@ class _Space(Protocol):
     def with_flips(self, flipped: Tensor) -> Data:
         """Return the graph with flips ``[2, m]``."""
 
-    def relaxed(self, flipped: Tensor) -> tuple[Tensor, Data]:
-        """Return real weights that may be flipped next, and the graph as a function of them."""
+    def best(self, flipped: Tensor, change: Callable[[Data, Tensor], Tensor], count: int) -> Tensor:
+        """Return the flips ``[2, count]`` next to those made whose change is least, without these.
 
-    def best(self, change: Tensor, flipped: Tensor, count: int) -> Tensor:
-        """Return the flips ``[2, count]`` whose estimated change is least, without those made before."""
+        Args:
+            flipped: Those made ``[2, m]``.
+            change: Takes a graph as a function of real weights, and these; says what flipping each changes.
+            count: How many.
+        """
 
 
 class _Bits:
@@ -148,15 +177,11 @@ class _Bits:
         x[flipped[0], flipped[1]] = 1 - x[flipped[0], flipped[1]]
         return with_features(self.graph, x)
 
-    def relaxed(self, flipped: Tensor) -> tuple[Tensor, Data]:
+    def best(self, flipped: Tensor, change: Callable[[Data, Tensor], Tensor], count: int) -> Tensor:
         graph = self.with_flips(flipped)
-        graph.x.requires_grad_()
-        return graph.x, graph
-
-    def best(self, change: Tensor, flipped: Tensor, count: int) -> Tensor:
-        change[flipped[0], flipped[1]] = 0
-        change, place = change.reshape(-1).topk(min(count, change.numel()), largest=False)
-        place = place[change < 0]
+        found = change(graph, graph.x.requires_grad_())
+        found[flipped[0], flipped[1]] = 0
+        place = _lowest(found.reshape(-1), count)
         return torch.stack([place // self.graph.x.size(1), place % self.graph.x.size(1)])
 
 
@@ -164,32 +189,34 @@ class _Edges:
     def __init__(self, graph: Data, node: int) -> None:
         if graph.get("edge_weight") is not None:
             raise ValueError("the edges have weights, which a flipped edge would lack; set graph.edge_weight = None")
-        self.graph, self.size = graph, graph.x.size(0)
-        self.present = undirected_pairs(graph)
-        others = torch.arange(self.size, device=graph.x.device)
+        self.graph, self.present = graph, EdgeSet.of(graph)
+        others = torch.arange(len(graph.x), device=graph.x.device)
         others = others[others != node]
         self.own = torch.stack([others.clamp(max=node), others.clamp(min=node)])
 
-    def _pairs(self, flipped: Tensor) -> Tensor:
+    def _set(self, pairs: Tensor) -> EdgeSet:
+        return EdgeSet(pairs, self.present.num_nodes)
+
+    def _edges(self, flipped: Tensor) -> EdgeSet:
         """Return the edges after flips: those of the reference but for the flipped ones, and the new ones."""
-        keys, old = pair_keys(flipped, self.size), pair_keys(self.present, self.size)
-        stays, new = ~among(old, keys.sort().values), ~among(keys, old.sort().values)
-        return torch.cat([self.present[:, stays], flipped[:, new]], dim=1)
+        stays, new = ~self._set(flipped).holds(self.present.pairs), ~self.present.holds(flipped)
+        return self._set(torch.cat([self.present.pairs[:, stays], flipped[:, new]], dim=1))
 
     def with_flips(self, flipped: Tensor) -> Data:
-        return with_edges(self.graph, both_directions(self._pairs(flipped)))
+        return with_edges(self.graph, both_directions(self._edges(flipped).pairs))
 
-    def relaxed(self, flipped: Tensor) -> tuple[Tensor, Data]:
-        edges = self._pairs(flipped)
-        absent = self.own[:, ~among(pair_keys(self.own, self.size), pair_keys(edges, self.size).sort().values)]
-        self.candidates = torch.cat([edges, absent], dim=1)
-        weights = self.graph.x.new_ones(self.candidates.size(1))
-        weights[edges.size(1) :] = 0
+    def best(self, flipped: Tensor, change: Callable[[Data, Tensor], Tensor], count: int) -> Tensor:
+        edges = self._edges(flipped)
+        candidates = torch.cat([edges.pairs, self.own[:, ~edges.holds(self.own)]], dim=1)
+        weights = self.graph.x.new_ones(candidates.size(1))
+        weights[len(edges) :] = 0
         weights.requires_grad_()
-        return weights, with_edges(self.graph, both_directions(self.candidates), torch.cat([weights, weights]))
+        graph = with_edges(self.graph, both_directions(candidates), torch.cat([weights, weights]))
+        found = change(graph, weights).masked_fill(self._set(flipped).holds(candidates), 0)
+        return candidates[:, _lowest(found, count)]
 
-    def best(self, change: Tensor, flipped: Tensor, count: int) -> Tensor:
-        made = among(pair_keys(self.candidates, self.size), pair_keys(flipped, self.size).sort().values)
-        change = change.masked_fill(made, 0)
-        change, place = change.topk(min(count, change.numel()), largest=False)
-        return self.candidates[:, place[change < 0]]
+
+def _lowest(change: Tensor, count: int) -> Tensor:
+    """Return the places of the lowest entries, of those below zero."""
+    change, place = change.topk(min(count, change.numel()), largest=False)
+    return place[change < 0]

@@ -83,8 +83,15 @@ class Matrices:
         self._pair: tuple[Tensor, Tensor] | None = None
 
     def of(self, edge_index: Tensor, weight: Tensor | None, mean: bool, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both, made anew where edges, weights, or whether neighbours are averaged, have changed."""
+        """Return both, made anew where edges, weights, or whether neighbours are averaged, have changed.
+
+        Raises:
+            IndexError: If an edge ends outside, as between nodes of two types: the product would read other memory.
+        """
         if self._pair is None or not self._is_current(edge_index, weight, mean):
+            last = int(edge_index.max()) if edge_index.numel() else -1
+            if last >= x.size(0):
+                raise IndexError(f"edges end at nodes up to {last}, there are {x.size(0)}")
             source, target = edge_index
             values = x.new_ones(source.numel()) if weight is None else weight.detach().to(x.dtype)
             if mean:
@@ -126,13 +133,7 @@ class SparsePropagation(StandIn):
 
 
 def to_csr(row: Tensor, column: Tensor, values: Tensor, size: int) -> Tensor:
-    """Return a sparse matrix ``[size, size]`` in CSR; entries of one place are added up.
-
-    Raises:
-        IndexError: If an edge ends outside, as between nodes of two types: the product would read other memory.
-    """
-    if row.numel() and int(torch.maximum(row.max(), column.max())) >= size:
-        raise IndexError(f"edges end at nodes up to {int(torch.maximum(row.max(), column.max()))}, there are {size}")
+    """Return a sparse matrix ``[size, size]`` in CSR; entries of one place are added up."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # CSR is in beta, and its invariants are not checked
         with values.device:

@@ -103,15 +103,7 @@ def train(
     check_choice("init", init, ["fresh", "keep"])
     weighted = isinstance(graph, Data) and graph.get("edge_weight") is not None
     attack = attack_of(adversarial, many=many, weighted=weighted)
-    check_positive("epochs", epochs, integer=True)
-    check_positive("learning_rate", learning_rate)
-    weight_decay = as_real("weight_decay", weight_decay)
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay must be 0 or more, got {weight_decay!r}; 0 leaves the penalty out")
-    if patience is not None:
-        check_positive("patience", patience, integer=True)
-    if batch_size is not None:
-        check_positive("batch_size", batch_size, integer=True)
+    _check_schedule(learning_rate, weight_decay, epochs=epochs, patience=patience, batch_size=batch_size)
     lesson = graph_lesson(model, graph, seed=seed, batch_size=batch_size) if many else _node_lesson(graph, batch_size)
     whole = lesson.whole
     devices = [whole.x.device] if whole.x.is_cuda else []
@@ -131,6 +123,16 @@ def train(
         logits = class_scores(trained, whole)
     train_share, val_share, test_share = (accuracy(logits, whole, f"{part}_mask") for part in ("train", "val", "test"))
     return Fit(trained, train_share, val_share, test_share, best_epoch, history)
+
+
+def _check_schedule(learning_rate: float, weight_decay: float, *, epochs: int, **counts: int | None) -> None:
+    check_positive("epochs", epochs, integer=True)
+    check_positive("learning_rate", learning_rate)
+    if as_real("weight_decay", weight_decay) < 0:
+        raise ValueError(f"weight_decay must be 0 or more, got {weight_decay!r}; 0 leaves the penalty out")
+    for name, count in counts.items():
+        if count is not None:
+            check_positive(name, count, integer=True)
 
 
 def class_scores(model: nn.Module, graph: Data) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.models.calling import forget_cached
 from metamerlib.probing.probe import Probe
 
@@ -86,10 +87,7 @@ def _check_features_matter(probe: Probe, graph: Data, here: Tensor) -> None:
     if _has_gradient(probe, graph, graph.x):
         return
     spread = graph.x.std(0, correction=0)
-    noise = torch.randn(
-        graph.x.shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=graph.x.dtype
-    ).to(graph.x)
-    far = graph.x + torch.where(spread > 0, spread, spread.new_ones(())) * noise
+    far = graph.x + torch.where(spread > 0, spread, spread.new_ones(())) * gaussian(graph.x.shape, 0, graph.x)
     if _has_gradient(probe, graph, far):
         return
     with torch.no_grad():

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from metamerlib.graphs.edit import with_features
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.models.propagation import fix_structure
 from metamerlib.probing.agreement import agree
 from metamerlib.probing.probe import Probe
@@ -70,8 +71,8 @@ def to_float64(graph: Data, device: Device = None) -> Data:
 
 def elsewhere(graph: Data) -> Data:
     """Return the graph with features far from its own, the same at every call."""
-    noise = torch.randn(graph.x.shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float64)
-    return with_features(graph, graph.x + (graph.x.std(correction=0) + 1e-3) * noise.to(graph.x))
+    noise = gaussian(graph.x.shape, 0, graph.x, torch.float64)
+    return with_features(graph, graph.x + (graph.x.std(correction=0) + 1e-3) * noise)
 
 
 def check_gradient(name: str, activation: Callable[[Tensor], Tensor], x: Tensor) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from metamerlib.plain import as_count, as_list, as_real, as_text, shown
+from metamerlib.plain import as_count, as_list, as_number, as_real, as_text, shown
 
 VERDICTS = ("holds", "fails", "inconclusive", "not tested")
 COLUMNS = (
@@ -85,7 +84,7 @@ def claim(
     if not isinstance(verdict, str) or verdict not in VERDICTS:
         raise ValueError(f"verdict of {id!r} is {shown(verdict)}; expected one of {', '.join(VERDICTS)}")
     numbers = tuple(
-        _number(f"{what} of {id!r}", got) for what, got in (("effect", effect), ("low", low), ("high", high))
+        as_number(f"{what} of {id!r}", got) for what, got in (("effect", effect), ("low", low), ("high", high))
     )
     if any(math.isinf(number) for number in numbers):
         raise ValueError(f"claim {id!r} has numbers {numbers}; expected finite ones (count infinite rows apart)")
@@ -146,13 +145,6 @@ def shown_claims(table: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return shown.set_axis(table["id"], axis="index")
-
-
-def _number(what: str, got: object) -> float:
-    """Return a number that may be NaN or infinite."""
-    if isinstance(got, bool) or not isinstance(got, Real):
-        raise TypeError(f"{what} must be a number, NaN where there is none, got {shown(got)}")
-    return float(got)
 
 
 def as_numbers(what: str, values: object) -> np.ndarray:

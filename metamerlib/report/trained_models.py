@@ -132,6 +132,23 @@ def cached_state(
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _untrained(model: Any, graph: Any, seed: int) -> Trained:
+    """Return a model with the seed's fresh parameters."""
+    import torch
+
+    from metamerlib.models.training import accuracy, class_scores, reset_parameters
+    from metamerlib.models.training_data import labelled_union
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        reset_parameters(model)
+    whole = labelled_union(graph, seed) if isinstance(graph, list | tuple) else graph
+    with torch.no_grad():
+        logits = class_scores(model.eval(), whole)
+    tested, validated = (accuracy(logits, whole, mask) for mask in ("test_mask", "val_mask"))
+    return Trained(model, tested, validated, weights_hash(model))
+
+
 def trained(
     architecture: str,
     graph: Any,
@@ -155,12 +172,9 @@ def trained(
         pool: pooling of a model of ours that classifies graphs: sum (the default for lists) or mean.
         **options: further keywords of `GNN` for a model of ours, such as act, residual or norm.
     """
-    import torch
-
     from metamerlib.graphs.collection import check_graphs
     from metamerlib.models.gnn import build_model
-    from metamerlib.models.training import accuracy, class_scores, reset_parameters, train
-    from metamerlib.models.training_data import labelled_union
+    from metamerlib.models.training import train
 
     many = isinstance(graph, list | tuple)
     if many:
@@ -173,14 +187,7 @@ def trained(
     shape = {"hidden_channels": hidden_channels, "num_layers": num_layers}
     model = build_model(architecture, first, pool=pool, **shape, **options)
     if epochs == 0:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
-            reset_parameters(model)
-        whole = labelled_union(graph, seed) if many else graph
-        with torch.no_grad():
-            logits = class_scores(model.eval(), whole)
-        tested, validated = (accuracy(logits, whole, mask) for mask in ("test_mask", "val_mask"))
-        return Trained(model, tested, validated, weights_hash(model))
+        return _untrained(model, graph, seed)
 
     def build() -> dict[str, Any]:
         fit = train(model, graph, epochs=epochs, seed=seed)

@@ -17,7 +17,7 @@ from metamerlib.probing.examination import examine
 from metamerlib.probing.probe import Probe, Recording
 from metamerlib.probing.target import Target
 from metamerlib.search.edges.refresh import Refresh
-from metamerlib.search.metamer import Metamer, assemble, told_if_unmoved
+from metamerlib.search.metamer import Metamer, Outcome, assemble, told_if_unmoved
 from metamerlib.search.request import Request, check_start, refuse_unused
 from metamerlib.search.spaces import kind_of
 from metamerlib.search.surroundings import free_of_inference, own_modes, warn_of_caches
@@ -124,35 +124,30 @@ def find_metamer(
     limits: dict[str, Any] = {"rtol": rtol, "stall_rtol": stall_rtol, "max_steps": max_steps}
     limits |= {"ones": ones, "num_restarts": num_restarts, "slope": slope}
     check_options(**limits)
+    limits |= {"budget": budget, "max_overlap": max_overlap}
     limits = {name: as_plain(value) for name, value in limits.items()}
     both = [check_nodes(name, given, graph.x.size(0)) for name, given in (("nodes", nodes), ("free_nodes", free_nodes))]
     if device is not None:
         graph = graph.clone().to(device)
     matched, free = (index if index is None else index.to(graph.x.device) for index in both)
-    request = Request(
-        values=values,
-        free_nodes=free,
-        start=start,
-        budget=as_plain(budget),
-        max_overlap=as_plain(max_overlap),
-        solver=solver,
-        seed=seed,
-        refresh=refresh,
-        **limits,
-    )
+    request = Request(values=values, free_nodes=free, start=start, solver=solver, seed=seed, refresh=refresh, **limits)
     check_start(start, graph.x, features=vary == "features")
     refuse_unused(request, binary="binary" in _of_features(vary, values))
     kind.check(request, graph)
     probe = Probe.fitting(model, layer, graph, forward=forward, slope=slope, device=device)
     aim = _aim(probe, graph, matched, target, features=vary != "structure")
-    outcome = kind.search(probe, graph, aim, request)
+    outcome = _told(kind.search(probe, graph, aim, request), graph, start, target, vary)
+    return assemble(probe, aim, graph, outcome, free_nodes=free, began=began)
+
+
+def _told(outcome: Outcome, graph: Data, start: Any, target: Any, vary: str) -> Outcome:
+    """Return an outcome whose settings say what was asked for, and whether nothing could move."""
     if start is None or (isinstance(start, str) and start != "reference"):
         outcome = told_if_unmoved(graph, outcome)
     settings = {**outcome.settings, "vary": vary, "device": str(graph.x.device)}
     if target is not None:
         settings["target"] = "graph" if isinstance(target, Data) else "given"
-    outcome = replace(outcome, settings=settings)
-    return assemble(probe, aim, graph, outcome, free_nodes=free, began=began)
+    return replace(outcome, settings=settings)
 
 
 def _of_features(vary: str, values: Any) -> list[Any]:

@@ -102,13 +102,7 @@ def find_metamers(
     limits = {name: as_plain(value) for name, value in limits.items()}
     # One that no longer falls at all is at the end of its line search, though the others go on.
     ends = {**limits, "stall_rtol": stall_rtol or 0.0, "until": "all"}
-    solved: dict[int, tuple[FeatureProblem, Tensor, Solution]] = {}
-    for group in of_like_size([graph.x.size(0) for graph in graphs]):
-        some, wanted, begins = [graphs[i] for i in group], [targets[i] for i in group], [starts[i] for i in group]
-        build = partial(many_problem, probe, some, starts=begins)
-        problem, solutions = solve_features(build, wanted, chosen, **ends)
-        for k, (i, solution) in enumerate(zip(group, solutions, strict=True)):
-            solved[i] = problem, problem.features(solution.position, k), solution
+    solved = _in_groups(probe, graphs, targets, starts, chosen, ends)
     settings = {"vary": "features", "values": "continuous", "solver": name, "slope": slope, "seed": seed, **limits}
     settings |= {"start": start if isinstance(start, str) else "moments" if start is None else "given"}
     settings |= {"graphs": len(graphs), "device": str(starts[0].device)}
@@ -123,6 +117,20 @@ def find_metamers(
         metamers.append(assemble(probe, target, graph, outcome, free_nodes=None, began=began))
     seconds = time.perf_counter() - began
     return [replace(metamer, seconds=seconds) for metamer in metamers]
+
+
+def _in_groups(
+    probe: Probe, graphs: list[Data], targets: list[Target], starts: list[Tensor], solver: Any, ends: dict[str, Any]
+) -> dict[int, tuple[FeatureProblem, Tensor, Solution]]:
+    """Solve graphs of like size together; return problem, features ``[n, F]`` and solution by the graph's place."""
+    solved: dict[int, tuple[FeatureProblem, Tensor, Solution]] = {}
+    for group in of_like_size([graph.x.size(0) for graph in graphs]):
+        some, wanted, begins = [graphs[i] for i in group], [targets[i] for i in group], [starts[i] for i in group]
+        build = partial(many_problem, probe, some, starts=begins)
+        problem, solutions = solve_features(build, wanted, solver, **ends)
+        for k, (i, solution) in enumerate(zip(group, solutions, strict=True)):
+            solved[i] = problem, problem.features(solution.position, k), solution
+    return solved
 
 
 def of_like_size(sizes: Sequence[int]) -> list[list[int]]:

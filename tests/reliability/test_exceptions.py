@@ -9,6 +9,7 @@ from torch_geometric.nn import GCNConv
 
 import metamerlib as ml
 from metamerlib.graphs.edit import with_features
+from tests.helpers.calls import calls
 
 GRAPH = ml.load_graph("davis")
 GRAPH = with_features(GRAPH, (GRAPH.x > 0).float())
@@ -35,10 +36,6 @@ class Fuse(nn.Module):
         return self.last(self.drop(h), edge_index, edge_weight)
 
 
-def search(**options):
-    return lambda model: ml.find_metamer(model, GRAPH, layer="conv", max_steps=30, rtol=1e-12, **options)
-
-
 def compare(model):
     left, Fuse.left = Fuse.left, 10**9
     found = ml.find_metamer(model, GRAPH, layer="conv", max_steps=3)
@@ -46,20 +43,7 @@ def compare(model):
     return ml.compare(model, found, null_draws=4)
 
 
-CALLED = {
-    "features": search(),
-    "adam": search(solver="adam"),
-    "bits": search(values="binary"),
-    "edges": search(vary="structure"),
-    "weighted": search(vary="structure", values="weighted"),
-    "both": search(vary="both"),
-    "many": lambda model: ml.find_metamers(model, [GRAPH, GRAPH], layer="conv", max_steps=30, rtol=1e-12),
-    "dimension": lambda model: ml.metamer_dimension(model, GRAPH, layer="conv"),
-    "volume": lambda model: ml.log_volume_change(model, GRAPH, layer="conv"),
-    "null space": lambda model: ml.nullspace_metamer(model, GRAPH),
-    "train": lambda model: ml.train(model, GRAPH, epochs=5),
-    "compare": compare,
-}
+CALLED = {**calls(GRAPH, layer="conv", epochs=5, max_steps=30, rtol=1e-12), "compare": compare}
 
 
 def state(model):
@@ -92,8 +76,8 @@ def test_nothing_is_left_after_an_exception(name, error, record_property):
     handle = model.conv.register_forward_hook(lambda *_: None)
     model.conv.bias.grad = torch.ones(8)
     before, raised = copy.deepcopy(state(model)), 0
-    for calls in CALLS:
-        Fuse.left = calls
+    for left in CALLS:
+        Fuse.left = left
         try:
             CALLED[name](model)
         except (error, ValueError) as found:  # a model that fails on the reference is refused in words
@@ -101,7 +85,7 @@ def test_nothing_is_left_after_an_exception(name, error, record_property):
             raised += 1
         finally:
             Fuse.left = 10**9
-        assert same(state(model), before), calls
+        assert same(state(model), before), left
     handle.remove()
     record_property("cases", len(CALLS))
     assert raised

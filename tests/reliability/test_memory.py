@@ -10,6 +10,7 @@ import torch
 from torch.nn.modules import module as torch_module
 
 import metamerlib as ml
+from tests.helpers.calls import calls
 
 CALLS, MOST_GROWTH = 200, 6_000_000  # bytes, over the second half of the calls
 
@@ -34,10 +35,6 @@ MODEL, GRAPH = setting()
 FOUND = ml.find_metamer(MODEL, GRAPH, layer=1, max_steps=5)
 
 
-def find(**options):
-    return lambda folder: ml.find_metamer(MODEL, GRAPH, layer=1, max_steps=2, **options)
-
-
 def saved(folder):
     FOUND.save(folder / "m.pt")
     return ml.Metamer.load(folder / "m.pt")
@@ -47,20 +44,14 @@ def drawn(folder):
     plt.close(FOUND.plot())
 
 
+def with_model(call):
+    return lambda folder: call(MODEL)
+
+
 CALLED = {
-    "features": find(),
-    "adam": find(solver="adam"),
-    "bits": find(values="binary"),
-    "edges": find(vary="structure"),
-    "weighted": find(vary="structure", values="weighted"),
-    "both": find(vary="both"),
-    "many": lambda folder: ml.find_metamers(MODEL, [GRAPH, GRAPH], layer=1, max_steps=2),
+    **{name: with_model(call) for name, call in calls(GRAPH, layer=1, epochs=1, nodes=[0, 1], max_steps=2).items()},
     "compare": lambda folder: ml.compare(MODEL, FOUND, null_draws=1),
     "transfer": lambda folder: ml.transfer(FOUND, MODEL),
-    "dimension": lambda folder: ml.metamer_dimension(MODEL, GRAPH, layer=1, nodes=[0, 1]),
-    "volume": lambda folder: ml.log_volume_change(MODEL, GRAPH, layer=1, nodes=[0, 1]),
-    "null space": lambda folder: ml.nullspace_metamer(MODEL, GRAPH),
-    "train": lambda folder: ml.train(MODEL, GRAPH, epochs=1),
     "save and load": saved,
     "page": lambda folder: FOUND.to_html(folder / "m.html"),
     "picture": drawn,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from metamerlib.graphs.sampling import gaussian
 from metamerlib.search.features.problem import FeatureProblem
 from metamerlib.search.loop import Evaluation
 
@@ -271,6 +272,6 @@ class BitProblem:
         residual, _ = self.problem.residuals(rows[None])
         norm = self.problem.target.activation.norm()
         for _ in range(probes):
-            u = torch.randn(residual.shape, generator=generator, device="cpu", dtype=torch.float64).to(residual)
+            u = gaussian(residual.shape, generator, residual, torch.float64)
             (sample,) = torch.autograd.grad((residual * u).sum() / norm, rows, retain_graph=True)
             yield sample

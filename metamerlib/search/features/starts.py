@@ -12,6 +12,7 @@ from metamerlib.checks import (
     check_choice,
     check_features,
 )
+from metamerlib.graphs.sampling import gaussian
 
 
 def graph_starts(graphs: Sequence[Data], start: str | Sequence[Tensor] | None, seed: int) -> list[Tensor]:
@@ -26,9 +27,7 @@ def graph_starts(graphs: Sequence[Data], start: str | Sequence[Tensor] | None, s
         if start == "reference":
             return [graph.x.clone() for graph in graphs]
         x = torch.cat([graph.x for graph in graphs])
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(x.shape, generator=generator, device="cpu", dtype=x.dtype).to(x.device)
-        starts = x.mean(0) + x.std(0, correction=0) * noise
+        starts = x.mean(0) + x.std(0, correction=0) * gaussian(x.shape, seed, x)
         return list(starts.split([graph.x.size(0) for graph in graphs]))
     if not isinstance(start, list | tuple):
         raise TypeError(f"start must be a name or a list of features [n, F], one for each graph, got {start!r}")
@@ -66,8 +65,7 @@ def feature_starts(
     elif start in (None, "moments"):
         mean, deviation = x.mean(0), x.std(0, correction=0)
         shape = (num_restarts, x.size(0) if free is None else free.numel(), x.size(1))
-        generator = torch.Generator().manual_seed(seed)
-        return mean + deviation * torch.randn(shape, generator=generator, device="cpu", dtype=x.dtype).to(x.device)
+        return mean + deviation * gaussian(shape, seed, x)
     else:
         check_choice("start", start, ["moments", "reference"])
         rows = x.clone()
