@@ -68,3 +68,9 @@ def test_an_option_that_no_match_takes_is_named(model, graph):
 def test_a_basis_is_not_made_without_its_matrix(model, graph):
     with pytest.raises(ValueError, match="method='matrix-free'; drop method"):
         ml.tangent_basis(model, graph, layer=2, method="matrix-free")
+
+
+def test_a_path_from_a_constraint_takes_no_options(model, graph):
+    ends = [ml.find_metamer(model, graph, layer=2, nodes=[0], seed=seed) for seed in (0, 1)]
+    with pytest.raises(TypeError, match="a constraint has its own method; drop it"):
+        ml.join(match(model, graph, layer=2, nodes=[0]), *ends, method="dense")
